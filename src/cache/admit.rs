@@ -1,0 +1,238 @@
+//! Which requests look into the cache, and under which key.
+
+use crate::{
+    key::{KeyBuf, is_forwarding},
+    outcome::Bypass,
+    policy::{Cookies, Rules},
+    semantics::{invalidation, target::Target},
+};
+use http::{HeaderMap, Method, Uri, request::Parts, uri::Scheme};
+use std::{
+    borrow::Cow,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// What to do with a request.
+#[expect(clippy::large_enum_variant, reason = "the key is on the stack so that a hit allocates nothing for it")]
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// Look it up under this key.
+    Lookup(KeyBuf, Facts),
+    /// Leave it to the inner service. If it succeeds, the change invalidates.
+    Bypass(Bypass, Option<Box<Change>>),
+}
+
+/// What the request's body tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyFacts {
+    /// There is certainly no content.
+    pub(crate) empty: bool,
+}
+
+/// What the fields of a request tell, found in one pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts(u32);
+
+/// The target of a request that changes something, kept until it has succeeded.
+#[derive(Debug)]
+pub(crate) struct Change {
+    scheme: Option<String>,
+    authority: Option<String>,
+    path: String,
+    query: Option<String>,
+}
+
+impl Facts {
+    pub(crate) const CREDENTIALS: Self = Self(1);
+    const COOKIE: Self = Self(1 << 1);
+    pub(crate) const RANGE: Self = Self(1 << 2);
+    /// `If-None-Match` or `If-Modified-Since`.
+    pub(crate) const CONDITIONAL: Self = Self(1 << 3);
+    /// `If-Match` or `If-Unmodified-Since`.
+    const DEMANDS_ORIGIN: Self = Self(1 << 4);
+    pub(crate) const CACHE_CONTROL: Self = Self(1 << 5);
+    const CONTENT: Self = Self(1 << 6);
+    const UPGRADE: Self = Self(1 << 7);
+    const METHOD_OVERRIDE: Self = Self(1 << 8);
+    const FORWARDED: Self = Self(1 << 9);
+    const REWRITTEN_URL: Self = Self(1 << 10);
+    pub(crate) const ACCEPT_ENCODING: Self = Self(1 << 11);
+
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn of(headers: &HeaderMap) -> Self {
+        let mut facts = 0;
+        for (name, value) in headers {
+            facts |= Self::of_field(name.as_str(), value.as_bytes()).0;
+        }
+        Self(facts)
+    }
+
+    /// By length first: most fields of a request are none of these.
+    fn of_field(name: &str, value: &[u8]) -> Self {
+        const NONE: Facts = Facts(0);
+        match (name.len(), name) {
+            (5, "range") => Self::RANGE,
+            (6, "cookie") => Self::COOKIE,
+            (7, "upgrade") => Self::UPGRADE,
+            (8, "if-match") => Self::DEMANDS_ORIGIN,
+            (13, "if-none-match") | (17, "if-modified-since") => Self::CONDITIONAL,
+            (13, "authorization") | (19, "proxy-authorization") => Self::CREDENTIALS,
+            (13, "cache-control") => Self::CACHE_CONTROL,
+            (13, "x-rewrite-url") | (14, "x-original-url") => Self::REWRITTEN_URL,
+            (13, "x-http-method") | (17, "x-method-override") | (22, "x-http-method-override") => Self::METHOD_OVERRIDE,
+            (14, "content-length") if value != b"0" => Self::CONTENT,
+            (15, "accept-encoding") => Self::ACCEPT_ENCODING,
+            (17, "transfer-encoding") => Self::CONTENT,
+            (19, "if-unmodified-since") => Self::DEMANDS_ORIGIN,
+            _ if matches!(name.as_bytes(), [b'x' | b'f', ..]) && is_forwarding(name) => Self::FORWARDED,
+            _ => NONE,
+        }
+    }
+}
+
+/// The verdict on a request, before anything is looked up.
+pub(crate) fn admit(rules: &Rules, parts: &Parts, body: BodyFacts) -> Admission {
+    let mut facts = Facts::of(&parts.headers);
+    let cacheable = parts.method == Method::GET || (rules.head && parts.method == Method::HEAD);
+    if !cacheable {
+        let change = !invalidation::is_safe(&parts.method);
+        return Admission::Bypass(Bypass::Method, change.then(|| Box::new(Change::of(rules, parts))));
+    }
+    if facts.has(Facts::METHOD_OVERRIDE) || parts.uri.query().is_some_and(names_a_method) {
+        return Admission::Bypass(Bypass::MethodOverride, Some(Box::new(Change::of(rules, parts))));
+    }
+    if rules.credential_headers.iter().any(|name| parts.headers.contains_key(name)) {
+        facts.0 |= Facts::CREDENTIALS.0;
+    }
+    match key(rules, parts, body, facts) {
+        Ok(key) => Admission::Lookup(key, facts),
+        Err(reason) => Admission::Bypass(reason, None),
+    }
+}
+
+fn key(rules: &Rules, parts: &Parts, body: BodyFacts, facts: Facts) -> Result<KeyBuf, Bypass> {
+    if facts.has(Facts::UPGRADE) {
+        return Err(Bypass::Upgrade);
+    }
+    if facts.has(Facts::CONTENT) || !body.empty {
+        return Err(Bypass::Content);
+    }
+    if facts.has(Facts::REWRITTEN_URL) {
+        return Err(Bypass::RewrittenUrl);
+    }
+    if facts.has(Facts::COOKIE) && rules.cookies == Cookies::Bypass {
+        return Err(Bypass::Cookie);
+    }
+    if facts.has(Facts::DEMANDS_ORIGIN) {
+        return Err(Bypass::Precondition);
+    }
+    let uri = target_uri(rules, parts)?;
+    let target = Target::of(&uri, &parts.headers, scheme(parts)).map_err(Bypass::Ambiguous)?;
+    let mut key = KeyBuf::starting_with(&rules.key_prefix);
+    rules.key.write(&mut key, &target, &parts.headers, facts.has(Facts::FORWARDED));
+    if key.as_bytes().len() > rules.max_key {
+        return Err(Bypass::KeyTooLong);
+    }
+    Ok(key)
+}
+
+/// The target as the client sent it: what the policy says, what axum remembers of it, or the request's own.
+pub(crate) fn target_uri<'a>(rules: &Rules, parts: &'a Parts) -> Result<Cow<'a, Uri>, Bypass> {
+    if let Some(uri) = &rules.uri {
+        let uri = catch_unwind(AssertUnwindSafe(|| uri(parts))).map_err(|_| Bypass::CallbackPanicked)?;
+        return Ok(Cow::Owned(uri));
+    }
+    #[cfg(feature = "axum")]
+    if let Some(original) = parts.extensions.get::<axum::extract::OriginalUri>() {
+        return Ok(Cow::Borrowed(&original.0));
+    }
+    Ok(Cow::Borrowed(&parts.uri))
+}
+
+/// The scheme of the connection, where the server has put it into the extensions.
+pub(crate) fn scheme(parts: &Parts) -> Option<&Scheme> {
+    parts.extensions.get::<Scheme>()
+}
+
+/// Whether a query has the parameter `_method`, by which some frameworks let a form choose another method.
+fn names_a_method(query: &str) -> bool {
+    query.contains("_method") && query.split('&').any(|pair| pair.split('=').next() == Some("_method"))
+}
+
+impl Change {
+    /// What a request is about to change. Where it is not clear which host is meant, every one is.
+    pub(crate) fn of(rules: &Rules, parts: &Parts) -> Self {
+        let uri = target_uri(rules, parts).unwrap_or(Cow::Borrowed(&parts.uri));
+        let target = Target::of(&uri, &parts.headers, scheme(parts));
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        match target {
+            Ok(target) => Self {
+                scheme: owned(target.scheme),
+                authority: owned(target.normal_authority()),
+                path: target.path.to_owned(),
+                query: owned(target.query),
+            },
+            Err(_) => Self { scheme: None, authority: None, path: uri.path().to_owned(), query: owned(uri.query()) },
+        }
+    }
+
+    pub(crate) fn target(&self) -> Target<'_> {
+        Target {
+            scheme: self.scheme.as_deref(),
+            authority: self.authority.as_deref(),
+            path: &self.path,
+            query: self.query.as_deref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_told_by_name() {
+        for (name, fact) in [
+            ("range", Facts::RANGE),
+            ("cookie", Facts::COOKIE),
+            ("upgrade", Facts::UPGRADE),
+            ("if-match", Facts::DEMANDS_ORIGIN),
+            ("if-unmodified-since", Facts::DEMANDS_ORIGIN),
+            ("if-none-match", Facts::CONDITIONAL),
+            ("if-modified-since", Facts::CONDITIONAL),
+            ("authorization", Facts::CREDENTIALS),
+            ("proxy-authorization", Facts::CREDENTIALS),
+            ("cache-control", Facts::CACHE_CONTROL),
+            ("x-original-url", Facts::REWRITTEN_URL),
+            ("x-rewrite-url", Facts::REWRITTEN_URL),
+            ("x-http-method", Facts::METHOD_OVERRIDE),
+            ("x-method-override", Facts::METHOD_OVERRIDE),
+            ("x-http-method-override", Facts::METHOD_OVERRIDE),
+            ("content-length", Facts::CONTENT),
+            ("transfer-encoding", Facts::CONTENT),
+            ("accept-encoding", Facts::ACCEPT_ENCODING),
+            ("forwarded", Facts::FORWARDED),
+            ("x-forwarded-host", Facts::FORWARDED),
+            ("x-forwarded-proto", Facts::FORWARDED),
+            ("x-forwarded-scheme", Facts::FORWARDED),
+            ("x-forwarded-prefix", Facts::FORWARDED),
+            ("x-forwarded-port", Facts::FORWARDED),
+            ("front-end-https", Facts::FORWARDED),
+            ("x-forwarded-for", Facts(0)),
+            ("accept", Facts(0)),
+            ("host", Facts(0)),
+        ] {
+            assert_eq!(Facts::of_field(name, b"1"), fact, "{name}");
+        }
+        assert_eq!(Facts::of_field("content-length", b"0"), Facts(0));
+    }
+
+    #[test]
+    fn a_method_in_the_query_is_found() {
+        assert!(names_a_method("a=1&_method=DELETE") && names_a_method("_method"));
+        assert!(!names_a_method("x_method=1") && !names_a_method("a=_method"));
+    }
+}

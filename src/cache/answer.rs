@@ -1,0 +1,217 @@
+//! Answers made from a stored response: whole, without content, in parts, or "not modified".
+
+use super::{Facts, StatusLine};
+use crate::{
+    entry::Entry,
+    key::KeyBuf,
+    semantics::{
+        date::Timestamp,
+        precondition::{self, Precondition},
+        range::{self, Multipart, RangeAnswer, RangeLimits},
+    },
+};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    header::{
+        AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+        EXPIRES, LAST_MODIFIED,
+    },
+};
+use http_body::{Body, Frame, SizeHint};
+use std::{
+    convert::Infallible,
+    hash::{BuildHasher, RandomState},
+    pin::Pin,
+    sync::LazyLock,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// The body of an answer from the cache.
+#[derive(Debug, Default)]
+pub(crate) enum StoredBody {
+    #[default]
+    Empty,
+    Whole(Bytes),
+    WithTrailers(Bytes, Option<Box<HeaderMap>>),
+    Parts(std::vec::IntoIter<Bytes>),
+}
+
+/// The stored response as an answer to this request: RFC 9110 §13.2.2, §14.2.
+pub(crate) fn answer(
+    entry: &Entry,
+    method: &Method,
+    request: &HeaderMap,
+    facts: Facts,
+    now: Timestamp,
+) -> Response<StoredBody> {
+    let is_ok = entry.status == StatusCode::OK;
+    if is_ok
+        && facts.has(Facts::CONDITIONAL)
+        && precondition::evaluate(method, request, &entry.head, now) == Precondition::NotModified
+    {
+        return not_modified(entry, now);
+    }
+    if *method == Method::HEAD {
+        return whole(entry, now, StoredBody::Empty);
+    }
+    if is_ok && facts.has(Facts::RANGE) && precondition::if_range_allows(request, &entry.head, now) {
+        match range::evaluate(request, entry.body.len() as u64, &RangeLimits::default()) {
+            RangeAnswer::Whole => {}
+            RangeAnswer::Unsatisfiable => return unsatisfiable(entry, now),
+            RangeAnswer::Parts(parts) => return partial(entry, now, &parts),
+        }
+    }
+    let body = match &entry.trailers {
+        None => StoredBody::Whole(entry.body.clone()),
+        Some(trailers) => StoredBody::WithTrailers(entry.body.clone(), Some(trailers.clone())),
+    };
+    whole(entry, now, body)
+}
+
+/// There is no stored response to use, and the client wants no other (`only-if-cached`, RFC 9111 §5.2.1.7).
+pub(crate) fn nothing_stored() -> Response<StoredBody> {
+    let mut response = Response::new(StoredBody::Empty);
+    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    response
+}
+
+/// Says in debug mode how long the answer is still good, and under which key it is stored.
+pub(crate) fn say_hit<B>(
+    response: &mut Response<B>,
+    status: &StatusLine,
+    entry: &Entry,
+    key: &KeyBuf,
+    now: Timestamp,
+    detail: Option<&str>,
+) {
+    status.say_hit(response.headers_mut(), key, entry.lifespan.ttl(now), detail);
+}
+
+fn whole(entry: &Entry, now: Timestamp, body: StoredBody) -> Response<StoredBody> {
+    respond(entry.status, head(entry, now), body)
+}
+
+fn not_modified(entry: &Entry, now: Timestamp) -> Response<StoredBody> {
+    let mut headers = head(entry, now);
+    for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE] {
+        headers.remove(name);
+    }
+    respond(StatusCode::NOT_MODIFIED, headers, StoredBody::Empty)
+}
+
+fn unsatisfiable(entry: &Entry, now: Timestamp) -> Response<StoredBody> {
+    let mut headers = head(entry, now);
+    for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, ETAG, LAST_MODIFIED, CACHE_CONTROL, EXPIRES] {
+        headers.remove(name);
+    }
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    headers.insert(CONTENT_RANGE, range::unsatisfied_content_range(entry.body.len() as u64));
+    respond(StatusCode::RANGE_NOT_SATISFIABLE, headers, StoredBody::Empty)
+}
+
+fn partial(entry: &Entry, now: Timestamp, parts: &[std::ops::Range<u64>]) -> Response<StoredBody> {
+    let mut headers = head(entry, now);
+    let complete = entry.body.len() as u64;
+    let (length, chunks) = if let [part] = parts {
+        headers.insert(CONTENT_RANGE, range::content_range(part, complete));
+        (part.end - part.start, vec![slice(&entry.body, part)])
+    } else {
+        let multipart = Multipart::new(boundary(), headers.get(CONTENT_TYPE), complete);
+        headers.insert(CONTENT_TYPE, multipart.content_type_header());
+        let mut chunks: Vec<_> =
+            parts.iter().flat_map(|part| [multipart.part_head(part), slice(&entry.body, part)]).collect();
+        chunks.push(multipart.closing());
+        (multipart.total_length(parts), chunks)
+    };
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    respond(StatusCode::PARTIAL_CONTENT, headers, StoredBody::Parts(chunks.into_iter()))
+}
+
+/// The stored head with its age. `Age` stands first, so that it is found without a search.
+fn head(entry: &Entry, now: Timestamp) -> HeaderMap {
+    let mut headers = entry.head.clone();
+    let age = age_value(entry.lifespan.age(now));
+    match headers.iter_mut().next() {
+        Some((name, value)) if *name == AGE => *value = age,
+        _ => drop(headers.insert(AGE, age)),
+    }
+    headers
+}
+
+/// Seconds as a field value; up to an hour without allocating.
+fn age_value(age: Duration) -> HeaderValue {
+    static SECONDS: LazyLock<Box<[&'static str]>> =
+        LazyLock::new(|| (0..3600).map(|second: u32| &*Box::leak(second.to_string().into_boxed_str())).collect());
+    let seconds = age.as_secs();
+    match usize::try_from(seconds).ok().and_then(|seconds| SECONDS.get(seconds)) {
+        Some(text) => HeaderValue::from_static(text),
+        None => HeaderValue::from(seconds.min(1 << 31)),
+    }
+}
+
+fn respond(status: StatusCode, headers: HeaderMap, body: StoredBody) -> Response<StoredBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn slice(body: &Bytes, part: &std::ops::Range<u64>) -> Bytes {
+    let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(body.len());
+    body.slice(at(part.start)..at(part.end))
+}
+
+/// A boundary that no content can foresee.
+fn boundary() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+impl Body for StoredBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let frame = match &mut *self {
+            Self::Empty => None,
+            Self::Whole(data) => {
+                let data = std::mem::take(data);
+                *self = Self::Empty;
+                (!data.is_empty()).then(|| Frame::data(data))
+            }
+            Self::WithTrailers(data, trailers) => {
+                if data.is_empty() {
+                    trailers.take().map(|trailers| Frame::trailers(*trailers))
+                } else {
+                    Some(Frame::data(std::mem::take(data)))
+                }
+            }
+            Self::Parts(chunks) => chunks.next().map(Frame::data),
+        };
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Whole(data) => data.is_empty(),
+            Self::WithTrailers(data, trailers) => data.is_empty() && trailers.is_none(),
+            Self::Parts(chunks) => chunks.as_slice().is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(data) => SizeHint::with_exact(data.len() as u64),
+            // An exact length would cost the trailers on HTTP/1.1.
+            Self::WithTrailers(data, _) => {
+                let mut hint = SizeHint::new();
+                hint.set_lower(data.len() as u64);
+                hint
+            }
+            Self::Parts(chunks) => SizeHint::with_exact(chunks.as_slice().iter().map(|chunk| chunk.len() as u64).sum()),
+        }
+    }
+}

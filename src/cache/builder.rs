@@ -1,0 +1,305 @@
+//! Making caches.
+
+use super::{Cache, Inner, StatusLine, counters::Counters};
+use crate::{
+    clock::Clock,
+    invalidation::Ledger,
+    policy::{Policy, PolicyError, Rules, check_word},
+    store::{Memory, Sizes},
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Index,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+/// Options of a [`Cache`]. Made by [`Cache::builder`].
+///
+/// ```
+/// # use larder::Cache;
+/// let cache = Cache::builder().namespace("shop").version("2026-11").memory(64 << 20).build()?;
+/// # Ok::<(), larder::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "call `build` to get a cache"]
+pub struct CacheBuilder {
+    namespace: String,
+    version: Option<String>,
+    memory: usize,
+    entries: Option<usize>,
+    max_object: Option<usize>,
+    policy: Policy,
+    status: CacheStatusHeader,
+    clock: Option<Clock>,
+}
+
+/// Whether responses say what the cache did, in `Cache-Status` (RFC 9211).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CacheStatusHeader {
+    /// They do not.
+    Off,
+    /// `larder; hit`, or whether the request was forwarded and the answer stored.
+    #[default]
+    Brief,
+    /// Also the key, the time to live and the reason. For development: it tells one user what others have asked for.
+    Debug,
+}
+
+/// A cache that cannot be made as it was described. The text names what was given and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl CacheBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            namespace: "larder".to_owned(),
+            version: None,
+            memory: 64 * MIB,
+            entries: None,
+            max_object: None,
+            policy: Policy::from_response(),
+            status: CacheStatusHeader::default(),
+            clock: None,
+        }
+    }
+
+    /// The first part of every key: what tells this application from others in a store they share. Default: `larder`.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// The version of the application's data: another one starts empty. Default: none.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
+    /// How many bytes the memory tier holds: bodies, heads and keys, with what it takes to hold them. Default: 64 MiB.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// How many responses the memory tier holds at most, beside the limit in bytes. Default: no such limit.
+    pub fn memory_entries(mut self, entries: usize) -> Self {
+        self.entries = Some(entries);
+        self
+    }
+
+    /// The longest body that must find room in the memory tier. A larger one means fewer, larger shards. Default: 8 MiB,
+    /// or what fits into half of the memory tier if that is less.
+    pub fn max_object(mut self, bytes: usize) -> Self {
+        self.max_object = Some(bytes);
+        self
+    }
+
+    /// What [`Cache::policy`] returns. Default: [`Policy::from_response`].
+    pub fn default_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Whether responses say what the cache did. Default: briefly.
+    pub fn cache_status(mut self, header: CacheStatusHeader) -> Self {
+        self.status = header;
+        self
+    }
+
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The cache. Does no IO.
+    ///
+    /// # Errors
+    ///
+    /// If sizes are zero or absurd, names have letters that keys cannot, or the default policy contradicts itself.
+    pub fn build(self) -> Result<Cache, ConfigError> {
+        check_word("namespace", Some(&self.namespace))?;
+        check_word("version", self.version.as_deref())?;
+        if !(64 * 1024..=1 << 50).contains(&self.memory) {
+            return fault(format!("memory({}): between 64 KiB and 2^50 bytes are possible", self.memory));
+        }
+        if self.entries == Some(0) {
+            return fault(
+                "memory_entries(0) would hold nothing: leave it out for no limit but that in bytes".to_owned(),
+            );
+        }
+        let half = self.memory / 2;
+        if let Some(bytes) = self.max_object.filter(|bytes| !(1..=half).contains(bytes)) {
+            return fault(format!(
+                "max_object({bytes}): between 1 and half of the memory tier, {half} bytes, are possible"
+            ));
+        }
+        let max_object = self.max_object.unwrap_or(8 * MIB).min(half);
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let memory = Memory::new(Sizes {
+            bytes: self.memory as u64,
+            entries: self.entries.map(|entries| entries as u64),
+            max_object: (max_object + max_object / 16 + 64 * 1024).min(half) as u64,
+        });
+        let cache = Cache(Arc::new(Inner {
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            namespace: self.namespace,
+            version: self.version,
+            policy: self.policy,
+            status: StatusLine::new(self.status),
+            clock: self.clock.unwrap_or_else(Clock::system),
+            memory,
+            ledger: Ledger::new(),
+            counters: Counters::new(),
+            fills: AtomicU64::new(0),
+            sweeping: AtomicBool::new(false),
+        }));
+        Rules::new(&cache.0.policy, cache.unit())?;
+        Ok(cache)
+    }
+}
+
+/// Several caches by name, each with its own size and default policy.
+///
+/// ```
+/// # use larder::{Cache, CacheLayer, Caches, Policy};
+/// # use std::time::Duration;
+/// let minutes = |minutes| Duration::from_secs(60 * minutes);
+/// let caches = Caches::builder()
+///     .cache("query", Cache::builder().default_policy(Policy::fresh_for(minutes(15))))
+///     .cache("api", Cache::builder().default_policy(Policy::fresh_for(minutes(3))))
+///     .build()?;
+/// let layer = CacheLayer::new(&caches["api"], caches["api"].policy());
+/// # let _ = layer;
+/// # Ok::<(), larder::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Caches(Arc<BTreeMap<String, Cache>>);
+
+/// Options of [`Caches`]. Made by [`Caches::builder`].
+#[derive(Clone, Debug, Default)]
+#[must_use = "call `build` to get the caches"]
+pub struct CachesBuilder(Vec<(String, CacheBuilder)>);
+
+impl Caches {
+    /// Caches to be described one by one.
+    pub fn builder() -> CachesBuilder {
+        CachesBuilder::default()
+    }
+
+    /// The cache of this name.
+    pub fn get(&self, name: &str) -> Option<&Cache> {
+        self.0.get(name)
+    }
+
+    /// All caches, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Cache)> {
+        self.0.iter().map(|(name, cache)| (name.as_str(), cache))
+    }
+}
+
+impl Index<&str> for Caches {
+    type Output = Cache;
+
+    /// The cache of this name.
+    ///
+    /// # Panics
+    ///
+    /// If there is none; [`Caches::get`] returns an option.
+    fn index(&self, name: &str) -> &Cache {
+        self.get(name).unwrap_or_else(|| {
+            let names: Vec<_> = self.0.keys().collect();
+            panic!("no cache is named `{name}`: there are {names:?}")
+        })
+    }
+}
+
+impl CachesBuilder {
+    /// Adds a cache. Its namespace is `{namespace}-{name}`, so that no two share keys.
+    pub fn cache(mut self, name: impl Into<String>, cache: CacheBuilder) -> Self {
+        self.0.push((name.into(), cache));
+        self
+    }
+
+    /// The caches.
+    ///
+    /// # Errors
+    ///
+    /// If two have one name, or one cannot be built; the error says which.
+    pub fn build(self) -> Result<Caches, ConfigError> {
+        let mut caches = BTreeMap::new();
+        for (name, mut builder) in self.0 {
+            check_word("cache", Some(&name))?;
+            builder.namespace = format!("{}-{name}", builder.namespace);
+            let cache = builder.build().map_err(|error| ConfigError(format!("cache `{name}`: {error}")))?;
+            if caches.insert(name.clone(), cache).is_some() {
+                return fault(format!("two caches are named `{name}`: give each a name of its own"));
+            }
+        }
+        if caches.is_empty() {
+            return fault("no cache was described: add one with cache(name, Cache::builder())".to_owned());
+        }
+        Ok(Caches(Arc::new(caches)))
+    }
+}
+
+impl From<PolicyError> for ConfigError {
+    fn from(error: PolicyError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+fn fault<T>(text: String) -> Result<T, ConfigError> {
+    Err(ConfigError(text))
+}
+
+const MIB: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_cannot_be_meant_are_named() {
+        let of = |builder: CacheBuilder| builder.build().unwrap_err().to_string();
+        for (builder, says) in [
+            (Cache::builder().memory(0), "memory(0)"),
+            (Cache::builder().memory(usize::MAX), "2^50"),
+            (Cache::builder().memory_entries(0), "memory_entries(0)"),
+            (Cache::builder().memory(MIB).max_object(MIB), "524288"),
+            (Cache::builder().max_object(0), "max_object(0)"),
+            (Cache::builder().namespace("a b"), "namespace"),
+            (Cache::builder().version(""), "version"),
+            (Cache::builder().default_policy(Policy::from_response().max_variants(0)), "max_variants"),
+        ] {
+            let text = of(builder);
+            assert!(text.contains(says), "{text:?} should say {says:?}");
+        }
+        assert!(Cache::builder().memory(64 * 1024).build().is_ok());
+    }
+
+    #[test]
+    fn several_caches_have_names_of_their_own() {
+        let twice = Caches::builder().cache("api", Cache::builder()).cache("api", Cache::builder());
+        assert!(twice.build().unwrap_err().to_string().contains("two caches are named `api`"));
+        let bad = Caches::builder().cache("api", Cache::builder().memory(1));
+        assert!(bad.build().unwrap_err().to_string().starts_with("cache `api`: memory(1)"));
+        assert!(Caches::builder().build().is_err());
+        let caches = Caches::builder().cache("api", Cache::builder()).cache("query", Cache::builder()).build().unwrap();
+        assert_eq!(caches.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["api", "query"]);
+        assert!(caches.get("other").is_none());
+    }
+}

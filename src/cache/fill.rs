@@ -1,0 +1,318 @@
+//! Taking an answer of the inner service into the cache.
+
+use super::Cache;
+use crate::{
+    cache::{Change, Facts, target_uri},
+    entry::{Entry, Keeping, Origin, take},
+    invalidation::{Record, Resource, Seq},
+    key::{Key, KeyBuf},
+    outcome::NotStored,
+    policy::Rules,
+    semantics::{
+        cache_control::{RequestDirectives, ResponseDirectives},
+        date::Timestamp,
+        freshness::{LifetimeSource, initial_age},
+        invalidation::same_origin_targets,
+        storable::{Refusal, Storable, StoreRequest, storable},
+        target::Target,
+        validation::{Freshened, freshen},
+    },
+};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, Uri, request::Parts};
+use std::{sync::Arc, time::Duration};
+
+/// A fill that has begun: everything about the request that storing its answer needs. Made before the inner service is
+/// called, so that its stamp is older than anything the answer could be made of.
+#[derive(Debug)]
+pub(crate) struct Fill {
+    cache: Cache,
+    rules: Arc<Rules>,
+    key: KeyBuf,
+    /// The request as the client sent it: its fields select the variant.
+    request: HeaderMap,
+    asked: StoreRequest,
+    resource: Resource,
+    stamp: Seq,
+    started: u64,
+    requested: Timestamp,
+}
+
+/// What became of a stored response when the inner service said that it still holds.
+#[derive(Debug)]
+pub(crate) enum Freshening {
+    /// It is stored anew, and is the answer.
+    Stored(Arc<Entry>),
+    /// It is the answer to this request, and is stored no more.
+    Gone(Arc<Entry>),
+    /// The inner service meant another representation.
+    Mismatch,
+}
+
+impl Fill {
+    pub(crate) fn begin(
+        cache: &Cache,
+        rules: &Arc<Rules>,
+        key: KeyBuf,
+        parts: &Parts,
+        facts: Facts,
+        directives: Option<&RequestDirectives>,
+    ) -> Self {
+        let uri = target_uri(rules, parts).map_or_else(|_| parts.uri.clone(), std::borrow::Cow::into_owned);
+        let credentials = facts.has(Facts::CREDENTIALS);
+        Self {
+            resource: cache.resource(rules, &uri, parts),
+            cache: cache.clone(),
+            rules: Arc::clone(rules),
+            key,
+            request: parts.headers.clone(),
+            asked: StoreRequest { credentials, no_store: directives.is_some_and(|request| request.no_store) },
+            stamp: cache.ledger().applied(),
+            started: cache.begin_fill(),
+            requested: cache.now(),
+        }
+    }
+
+    pub(crate) fn key(&self) -> &KeyBuf {
+        &self.key
+    }
+
+    /// Whether an answer with this head may be stored, and how old it is.
+    pub(crate) fn judge(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        received: Timestamp,
+    ) -> Result<(Storable, Duration), Refusal> {
+        let age = initial_age(headers, self.requested, received);
+        storable(self.asked, status, headers, &self.rules.store, received, age).map(|storable| (storable, age))
+    }
+
+    /// Records the body of an answer that may be stored.
+    pub(crate) fn record(self, head: RecordedHead, declared: Option<u64>) -> Recording {
+        let limit = self.rules.max_body;
+        let expected = declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(limit);
+        Recording {
+            open: Some((self, head)),
+            bytes: BytesMut::with_capacity(expected.min(READ_AHEAD)),
+            trailers: None,
+            declared,
+            limit,
+        }
+    }
+
+    /// Takes in a 304 to a validation of `entry` (RFC 9111 §4.3.4).
+    pub(crate) fn freshen(&self, entry: &Arc<Entry>, answer: &HeaderMap) -> Freshening {
+        let received = self.cache.now();
+        let stored = entry.origin_head(self.cache.status_line().hit());
+        match freshen(&stored, answer, received) {
+            Freshened::Head(head) => self.restore(entry, head, received),
+            _ => Freshening::Mismatch,
+        }
+    }
+
+    /// Stores an entry again under a head that was freshened.
+    fn restore(&self, entry: &Arc<Entry>, headers: HeaderMap, received: Timestamp) -> Freshening {
+        let trailers = entry.trailers.as_deref().cloned();
+        match self.judge(entry.status, &headers, received) {
+            Ok((storable, age)) => {
+                let head = RecordedHead { status: entry.status, headers, storable, age, received };
+                let fresh = Arc::new(self.entry(head, entry.body.clone(), trailers));
+                match self.store(&fresh) {
+                    Ok(()) => Freshening::Stored(fresh),
+                    Err(reason) => {
+                        self.cache.counters().not_stored(reason);
+                        Freshening::Gone(fresh)
+                    }
+                }
+            }
+            Err(refusal) => {
+                self.cache.counters().not_stored(NotStored::Refused(refusal));
+                self.cache.remove(self.key.as_bytes(), entry);
+                let age = initial_age(&headers, self.requested, received);
+                let head = RecordedHead { status: entry.status, headers, storable: once(), age, received };
+                Freshening::Gone(Arc::new(self.entry(head, entry.body.clone(), trailers)))
+            }
+        }
+    }
+
+    fn entry(&self, head: RecordedHead, body: Bytes, trailers: Option<HeaderMap>) -> Entry {
+        let RecordedHead { status, headers, storable, age, received } = head;
+        let origin = Origin {
+            status,
+            headers,
+            storable,
+            received,
+            age,
+            resource: self.resource,
+            stamp: self.stamp,
+            started: self.started,
+        };
+        let how = Keeping {
+            set_cookie: self.rules.store.set_cookie,
+            own_fields: &self.rules.own_fields,
+            keep: self.rules.keep,
+            hit: self.cache.status_line().hit(),
+        };
+        Entry::new(origin, body, trailers, how)
+    }
+
+    fn store(&self, entry: &Arc<Entry>) -> Result<(), NotStored> {
+        if !self.cache.is_live(entry) {
+            return Err(NotStored::Invalidated);
+        }
+        let now = self.cache.now();
+        let live = |other: &Entry| other.discard_at > now && self.cache.is_live(other);
+        let key = Key::from(&self.key);
+        self.cache.0.memory.put(key, Arc::clone(entry), &self.request, self.rules.max_variants, live)?;
+        self.cache.counters().stored.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.cache.keep_swept();
+        Ok(())
+    }
+}
+
+/// The head of an answer that may be stored.
+#[derive(Debug)]
+pub(crate) struct RecordedHead {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) storable: Storable,
+    pub(crate) age: Duration,
+    pub(crate) received: Timestamp,
+}
+
+/// A body on its way to the client, written down until it has ended. Only a body that ends cleanly, as long as was
+/// declared, becomes an entry.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    /// What is needed to store it; gone once that is done or given up.
+    open: Option<(Fill, RecordedHead)>,
+    bytes: BytesMut,
+    trailers: Option<HeaderMap>,
+    declared: Option<u64>,
+    limit: usize,
+}
+
+impl Recording {
+    /// Whether it goes on.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    pub(crate) fn data(&mut self, data: &[u8]) {
+        if self.open.is_none() {
+            return;
+        }
+        let length = self.bytes.len() + data.len();
+        if self.declared.is_some_and(|declared| length as u64 > declared) {
+            self.give_up(NotStored::WrongLength);
+        } else if length > self.limit {
+            self.give_up(NotStored::TooLarge);
+        } else {
+            self.bytes.extend_from_slice(data);
+        }
+    }
+
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+        self.trailers.get_or_insert_default().extend(trailers.clone());
+    }
+
+    pub(crate) fn fail(&mut self) {
+        self.give_up(NotStored::BodyFailed);
+    }
+
+    /// The body has ended cleanly.
+    pub(crate) fn end(&mut self) {
+        if self.declared.is_some_and(|declared| declared != self.bytes.len() as u64) {
+            return self.give_up(NotStored::WrongLength);
+        }
+        let Some((fill, head)) = self.open.take() else { return };
+        // A copy of the right size: the buffer may be twice as large.
+        let body = Bytes::copy_from_slice(&std::mem::take(&mut self.bytes));
+        let entry = Arc::new(fill.entry(head, body, self.trailers.take()));
+        if let Err(reason) = fill.store(&entry) {
+            fill.cache.counters().not_stored(reason);
+        }
+    }
+
+    fn give_up(&mut self, reason: NotStored) {
+        if let Some((fill, _)) = self.open.take() {
+            fill.cache.counters().not_stored(reason);
+        }
+        self.bytes = BytesMut::new();
+    }
+}
+
+impl Drop for Recording {
+    /// A server that has sent the declared length does not ask for the end.
+    fn drop(&mut self) {
+        if self.open.is_none() {
+        } else if self.declared == Some(self.bytes.len() as u64) && !std::thread::panicking() {
+            self.end();
+        } else {
+            self.give_up(NotStored::Abandoned);
+        }
+    }
+}
+
+impl Cache {
+    /// The rows of the ledger that a request's target can be hit by.
+    fn resource(&self, rules: &Rules, uri: &Uri, parts: &Parts) -> Resource {
+        match Target::of(uri, &parts.headers, super::admit::scheme(parts)) {
+            Ok(target) => self.resource_of(rules, &target),
+            Err(_) => self.ledger().resource(None, uri.path(), uri.query()),
+        }
+    }
+
+    fn resource_of(&self, rules: &Rules, target: &Target<'_>) -> Resource {
+        let query = rules.key.resource_query(target.query);
+        self.ledger().resource(target.normal_authority(), target.path, query.as_deref())
+    }
+
+    /// A request that changes something has succeeded: its target, and what the answer says has changed with it, are
+    /// invalid from now on (RFC 9111 §4.4).
+    pub(crate) fn invalidate_changed(&self, rules: &Rules, change: &Change, answer: &HeaderMap) {
+        let base = change.target();
+        let mut records = vec![self.record_of(rules, &base), self.record_of_exactly(&base)];
+        for target in same_origin_targets(&base, answer) {
+            let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
+            let target = Target { path, query, ..base };
+            records.extend([self.record_of(rules, &target), self.record_of_exactly(&target)]);
+        }
+        records.dedup();
+        self.append(&records);
+    }
+
+    /// As this policy names the resource.
+    fn record_of(&self, rules: &Rules, target: &Target<'_>) -> Record {
+        Record::Resource(self.resource_of(rules, target).at)
+    }
+
+    /// As a policy that counts every parameter names it.
+    fn record_of_exactly(&self, target: &Target<'_>) -> Record {
+        let query = target.query.map(crate::key::sorted);
+        Record::Resource(self.ledger().resource(target.normal_authority(), target.path, query.as_deref()).at)
+    }
+}
+
+/// Removes from an answer what speaks to this cache alone.
+pub(crate) fn strip_own_fields(headers: &mut HeaderMap, rules: &Rules) {
+    if rules.own_fields.iter().any(|name| headers.contains_key(name)) {
+        take(headers, &rules.own_fields);
+    }
+}
+
+/// The life of a response that is answered once and kept nowhere.
+fn once() -> Storable {
+    Storable {
+        lifetime: Duration::ZERO,
+        source: LifetimeSource::Policy,
+        directives: ResponseDirectives::default(),
+        nominated: Vec::new(),
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+    }
+}
+
+/// A declared length is believed this far before the bytes are there.
+const READ_AHEAD: usize = 256 * 1024;

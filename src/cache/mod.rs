@@ -1,0 +1,239 @@
+//! The cache as a whole: the handle that layers share, and what happens to a request on its way through it.
+//!
+//! Data flows one way: request → [`admit`] → [`lookup`] → answer, or → [`fill`] → store. Nothing here knows of tower.
+
+mod admit;
+mod answer;
+mod builder;
+mod counters;
+mod fill;
+mod lookup;
+mod status;
+
+pub(crate) use admit::{Admission, BodyFacts, Change, Facts, admit, target_uri};
+pub(crate) use answer::{StoredBody, answer, nothing_stored, say_hit};
+pub use builder::{CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError};
+pub use counters::Stats;
+pub(crate) use fill::{Fill, Freshening, RecordedHead, Recording, strip_own_fields};
+pub(crate) use lookup::{Act, decide};
+pub(crate) use status::{Forwarded, StatusLine};
+
+use crate::{
+    clock::Clock,
+    entry::Entry,
+    invalidation::{InvalidateError, Invalidated, Ledger, Record, Selector},
+    policy::{Policy, Unit},
+    store::{Found, Memory},
+};
+use counters::Counters;
+use http::HeaderMap;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// The cache: a memory tier, the log of what was invalidated, counters. Cheap to clone; clones are the same cache.
+///
+/// ```
+/// use larder::{Cache, CacheLayer, Policy};
+/// use std::time::Duration;
+///
+/// let cache = Cache::in_memory(256 << 20);
+/// let layer = CacheLayer::new(&cache, Policy::fresh_for(Duration::from_secs(60)));
+/// # let _ = layer;
+/// ```
+///
+/// Making one needs no runtime, so a `static` in a `LazyLock` works.
+#[derive(Clone)]
+pub struct Cache(Arc<Inner>);
+
+struct Inner {
+    /// Tells this cache from others in the same process.
+    id: u64,
+    namespace: String,
+    version: Option<String>,
+    policy: Policy,
+    status: StatusLine,
+    clock: Clock,
+    memory: Memory,
+    ledger: Ledger,
+    counters: Counters,
+    fills: AtomicU64,
+    sweeping: AtomicBool,
+}
+
+impl Cache {
+    /// A cache in memory that holds up to `bytes`, bodies, heads and keys together.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is less than 64 KiB or more than 2^50. [`Cache::builder`] returns an error instead.
+    pub fn in_memory(bytes: usize) -> Self {
+        match Self::builder().memory(bytes).build() {
+            Ok(cache) => cache,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A cache with options.
+    pub fn builder() -> CacheBuilder {
+        CacheBuilder::new()
+    }
+
+    /// The default policy of this cache, to be used as it is or refined. Without one of its own: responses that state
+    /// a lifetime are stored.
+    pub fn policy(&self) -> Policy {
+        self.0.policy.clone()
+    }
+
+    /// Makes sure that nothing stored until now, and nothing on its way, is served for what the selector selects.
+    ///
+    /// When this returns, no request that starts afterwards gets such a response.
+    ///
+    /// # Errors
+    ///
+    /// If the selector does not say what it should, such as a resource that is no URI.
+    #[expect(
+        clippy::unused_async,
+        reason = "an invalidation is durable when it returns: stores beyond memory wait here"
+    )]
+    pub async fn invalidate(&self, selector: Selector) -> Result<Invalidated, InvalidateError> {
+        let record = selector.record(&self.0.ledger)?;
+        self.append(&[record]);
+        Ok(Invalidated {})
+    }
+
+    /// Drops everything held. Responses that are being made are not affected; [`Selector::everything`] catches those.
+    pub fn clear(&self) {
+        self.0.memory.clear();
+    }
+
+    /// What this cache has done since it was made.
+    pub fn stats(&self) -> Stats {
+        self.0.counters.snapshot(&self.0.memory)
+    }
+
+    /// Whether a response for this resource is held that could still be of use; as in [`Selector::resource`].
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn contains(&self, uri: &str) -> bool {
+        let Ok(Record::Resource(hash)) = Selector::resource(uri).record(&self.0.ledger) else { return false };
+        let now = self.now();
+        let mut entries = self.0.memory.entries().into_iter();
+        entries.any(|entry| {
+            let named = entry.resource.at == hash || entry.resource.anywhere == hash;
+            named && self.is_live(&entry) && entry.discard_at > now
+        })
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    pub(crate) fn unit(&self) -> Unit<'_> {
+        Unit {
+            namespace: &self.0.namespace,
+            version: self.0.version.as_deref(),
+            largest_body: usize::try_from(self.0.memory.largest().saturating_sub(HEAD_ROOM)).unwrap_or(usize::MAX),
+        }
+    }
+
+    pub(crate) fn now(&self) -> crate::semantics::date::Timestamp {
+        self.0.clock.now()
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    pub(crate) fn status_line(&self) -> &StatusLine {
+        &self.0.status
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    /// The stored response that a request selects, unless it was invalidated.
+    pub(crate) fn find(&self, key: &[u8], request: &HeaderMap) -> Found {
+        match self.0.memory.find(key, request) {
+            Found::Entry(entry) if !self.is_live(&entry) => {
+                self.0.memory.remove(key, &entry);
+                Found::Nothing
+            }
+            found => found,
+        }
+    }
+
+    /// Whether no invalidation since its fill began selects the entry.
+    pub(crate) fn is_live(&self, entry: &Entry) -> bool {
+        self.0.ledger.is_good(entry.stamp, entry.resource, &entry.checked)
+    }
+
+    pub(crate) fn remove(&self, key: &[u8], entry: &Arc<Entry>) {
+        self.0.memory.remove(key, entry);
+    }
+
+    pub(crate) fn append(&self, records: &[Record]) {
+        self.0.ledger.append(records);
+        self.0.counters.invalidations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number of a fill that begins now.
+    fn begin_fill(&self) -> u64 {
+        self.0.clock.adjust();
+        self.0.fills.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Starts the task that drops what has expired, once there is something to drop and a runtime to do it.
+    fn keep_swept(&self) {
+        if self.0.sweeping.load(Ordering::Relaxed) || self.0.sweeping.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            self.0.sweeping.store(false, Ordering::Relaxed);
+            return;
+        };
+        let cache = Arc::downgrade(&self.0);
+        let sweeping = Sweeping(cache.clone());
+        runtime.spawn(async move {
+            let _sweeping = sweeping;
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                let Some(cache) = cache.upgrade() else { return };
+                cache.clock.adjust();
+                cache.memory.sweep(cache.clock.now());
+            }
+        });
+    }
+}
+
+/// Lets another runtime take over when the one that swept is gone.
+struct Sweeping(std::sync::Weak<Inner>);
+
+impl Drop for Sweeping {
+    fn drop(&mut self) {
+        if let Some(cache) = self.0.upgrade() {
+            cache.sweeping.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("namespace", &self.0.namespace)
+            .field("version", &self.0.version)
+            .field("memory", &self.0.memory)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What of the largest entry is left for its head and its key.
+const HEAD_ROOM: u64 = 32 * 1024;
+
+/// Expired entries are never served; this only gives their memory back.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);

@@ -1,0 +1,111 @@
+//! What the cache says of itself in `Cache-Status` (RFC 9211).
+
+use super::CacheStatusHeader;
+use crate::{
+    entry::CACHE_STATUS,
+    key::{Key, KeyBuf},
+    semantics::cache_status::{CacheStatus, Forward},
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+/// The name of this cache in `Cache-Status`.
+pub(crate) const NAME: &str = "larder";
+
+/// How much is said.
+#[derive(Clone, Debug)]
+pub(crate) struct StatusLine {
+    mode: CacheStatusHeader,
+    hit: HeaderValue,
+}
+
+/// What is known about a forwarded request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Forwarded<'a> {
+    pub(crate) stored: bool,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) key: Option<&'a KeyBuf>,
+    pub(crate) detail: Option<&'a str>,
+}
+
+impl StatusLine {
+    pub(crate) fn new(mode: CacheStatusHeader) -> Self {
+        Self { mode, hit: HeaderValue::from_static("larder; hit") }
+    }
+
+    /// What stored heads say from the start; nothing where it is off.
+    pub(crate) fn hit(&self) -> Option<&HeaderValue> {
+        (self.mode != CacheStatusHeader::Off).then_some(&self.hit)
+    }
+
+    pub(crate) fn is_debug(&self) -> bool {
+        self.mode == CacheStatusHeader::Debug
+    }
+
+    /// Says of an answer made from the cache more than that it is a hit, in debug mode.
+    pub(crate) fn say_hit(&self, headers: &mut HeaderMap, key: &KeyBuf, ttl: i64, detail: Option<&str>) {
+        if self.is_debug() {
+            let key = Key::from(key).to_string();
+            let line = CacheStatus { hit: true, ttl: Some(ttl), key: Some(&key), detail, ..nothing() };
+            replace_last(headers, line.to_header_value());
+        }
+    }
+
+    /// Says that the request was forwarded. `slot` tells that the head is a stored one, which says `hit` so far.
+    pub(crate) fn say_forwarded(&self, headers: &mut HeaderMap, why: Forward, note: Forwarded<'_>, slot: bool) {
+        let value = match self.mode {
+            CacheStatusHeader::Off => return,
+            CacheStatusHeader::Brief => brief(why, note.stored),
+            CacheStatusHeader::Debug => {
+                let key = note.key.map(|key| Key::from(key).to_string());
+                let line = CacheStatus {
+                    fwd: Some(why),
+                    fwd_status: note.status.map(|status| status.as_u16()),
+                    stored: note.stored,
+                    key: key.as_deref(),
+                    detail: note.detail,
+                    ..nothing()
+                };
+                line.to_header_value()
+            }
+        };
+        if slot {
+            replace_last(headers, value);
+        } else {
+            headers.append(CACHE_STATUS, value);
+        }
+    }
+}
+
+/// Three words are enough for users; the finer ones tell what others have asked for.
+fn brief(why: Forward, stored: bool) -> HeaderValue {
+    HeaderValue::from_static(match (why, stored) {
+        (Forward::Bypass | Forward::Method | Forward::Request | Forward::Partial, _) => "larder; fwd=bypass",
+        (Forward::Stale, true) => "larder; fwd=stale; stored",
+        (Forward::Stale, false) => "larder; fwd=stale",
+        (_, true) => "larder; fwd=miss; stored",
+        (_, false) => "larder; fwd=miss",
+    })
+}
+
+fn nothing() -> CacheStatus<'static> {
+    CacheStatus {
+        name: NAME,
+        hit: false,
+        fwd: None,
+        fwd_status: None,
+        ttl: None,
+        stored: false,
+        collapsed: false,
+        key: None,
+        detail: None,
+    }
+}
+
+fn replace_last(headers: &mut HeaderMap, value: HeaderValue) {
+    let mut lines: Vec<_> = headers.get_all(CACHE_STATUS).iter().cloned().collect();
+    lines.pop();
+    headers.remove(CACHE_STATUS);
+    for line in lines.into_iter().chain([value]) {
+        headers.append(CACHE_STATUS, line);
+    }
+}

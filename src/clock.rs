@@ -1,0 +1,90 @@
+//! The only place that reads a clock. Everything else is handed the moment.
+
+use crate::semantics::date::Timestamp;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+/// Where a cache reads the time. Clones read the same clock.
+///
+/// Time never steps back: it is the monotonic clock plus the largest offset to the wall clock seen so far. A wall clock
+/// that is set back revives nothing that had expired, and one that was set forward by mistake does not stop time until
+/// the real one has caught up. A machine that was suspended learns of it at the next [`Clock::adjust`].
+#[derive(Clone, Debug)]
+pub(crate) struct Clock(Arc<Source>);
+
+#[derive(Debug)]
+enum Source {
+    System {
+        started: Instant,
+        wall_at_start: AtomicU64,
+    },
+    #[cfg_attr(not(any(test, feature = "test-util")), expect(dead_code, reason = "made by test-util"))]
+    Manual(AtomicU64),
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the place that the others are sent to")]
+impl Clock {
+    pub(crate) fn system() -> Self {
+        let clock = Self(Arc::new(Source::System { started: Instant::now(), wall_at_start: AtomicU64::new(0) }));
+        clock.adjust();
+        clock
+    }
+
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn manual(at: Timestamp) -> Self {
+        Self(Arc::new(Source::Manual(AtomicU64::new(at.as_unix_millis()))))
+    }
+
+    /// The moment: one read of the monotonic clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        match &*self.0 {
+            Source::System { started, wall_at_start } => {
+                Timestamp::from_unix_millis(wall_at_start.load(Relaxed)).saturating_add(started.elapsed())
+            }
+            Source::Manual(millis) => Timestamp::from_unix_millis(millis.load(Relaxed)),
+        }
+    }
+
+    /// Looks at the wall clock, which may have gone ahead of the monotonic one. Called with every fill.
+    pub(crate) fn adjust(&self) {
+        if let Source::System { started, wall_at_start } = &*self.0 {
+            let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let offset = wall.saturating_sub(started.elapsed());
+            wall_at_start.fetch_max(u64::try_from(offset.as_millis()).unwrap_or(0), Relaxed);
+        }
+    }
+
+    /// Moves a manual clock on; a system clock goes by itself.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn advance(&self, by: Duration) {
+        if let Source::Manual(millis) = &*self.0 {
+            millis.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX / 2), Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_tells_wall_time_and_goes_on() {
+        let clock = Clock::system();
+        let first = clock.now();
+        assert!(first > Timestamp::from_unix_secs(1_700_000_000));
+        clock.adjust();
+        assert!(clock.now() >= first);
+    }
+
+    #[test]
+    fn a_manual_clock_moves_when_told() {
+        let clock = Clock::manual(Timestamp::from_unix_secs(10));
+        clock.advance(Duration::from_millis(1500));
+        assert_eq!(clock.clone().now(), Timestamp::from_unix_millis(11_500));
+    }
+}

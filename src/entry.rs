@@ -1,0 +1,234 @@
+//! A stored response: head, body, trailers, and what decides whether it may be served.
+
+use crate::{
+    invalidation::{Checked, Resource, Seq},
+    semantics::{
+        date::{Timestamp, http_date},
+        fields::strip_connection_fields,
+        reuse::Lifespan,
+        storable::{SetCookie, Storable, allows_credentials},
+    },
+};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{AGE, CONTENT_LENGTH, DATE, SET_COOKIE},
+};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// The field by which a cache tells what it did (RFC 9211).
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// A stored response. Its head is kept as a hit sends it: `Age` comes first and only its value changes, the word of this
+/// cache is the last `Cache-Status`, so that a hit clones the map and never grows it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) status: StatusCode,
+    pub(crate) head: HeaderMap,
+    /// Fields that speak to this cache alone: not sent, but heard again when a 304 freshens the head.
+    pub(crate) hidden: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) trailers: Option<Box<HeaderMap>>,
+    pub(crate) lifespan: Lifespan,
+    /// `public`, `s-maxage` or `must-revalidate`: for requests with credentials too (RFC 9111 §3.5).
+    pub(crate) allows_credentials: bool,
+    pub(crate) nominated: Box<[HeaderName]>,
+    pub(crate) resource: Resource,
+    /// The end of the invalidation log before the fill began.
+    pub(crate) stamp: Seq,
+    /// Fills are numbered as they begin.
+    pub(crate) started: u64,
+    /// Of no use to anyone after this moment.
+    pub(crate) discard_at: Timestamp,
+    pub(crate) checked: Checked,
+    pub(crate) refresh: Gate,
+}
+
+/// What an entry is made of, besides its bytes.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) status: StatusCode,
+    /// As the inner service sent it.
+    pub(crate) headers: HeaderMap,
+    pub(crate) storable: Storable,
+    pub(crate) received: Timestamp,
+    pub(crate) age: Duration,
+    pub(crate) resource: Resource,
+    pub(crate) stamp: Seq,
+    pub(crate) started: u64,
+}
+
+/// How an entry is kept, as the policy says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keeping<'a> {
+    pub(crate) set_cookie: SetCookie,
+    pub(crate) own_fields: &'a [HeaderName],
+    pub(crate) keep: Option<Duration>,
+    /// What a hit says in `Cache-Status`; nothing where that is off.
+    pub(crate) hit: Option<&'a HeaderValue>,
+}
+
+impl Entry {
+    pub(crate) fn new(origin: Origin, body: Bytes, trailers: Option<HeaderMap>, how: Keeping<'_>) -> Self {
+        let Origin { status, mut headers, storable, received, age, resource, stamp, started } = origin;
+        strip_connection_fields(&mut headers);
+        if how.set_cookie == SetCookie::Strip {
+            headers.remove(SET_COOKIE);
+        }
+        let hidden = take(&mut headers, how.own_fields);
+        let lifespan = Lifespan::of(&storable, received, age);
+        let keep = how.keep.unwrap_or_else(|| {
+            let validatable = crate::semantics::validator::has_validator(&headers);
+            if validatable { DEFAULT_KEEP } else { Duration::ZERO }
+        });
+        let trailers = trailers.filter(|trailers| !trailers.is_empty()).map(Box::new);
+        set_length(&mut headers, status, body.len(), trailers.is_some());
+        headers.entry(DATE).or_insert_with(|| http_date(received));
+        Self {
+            status,
+            head: served_head(&headers, how.hit),
+            hidden,
+            body,
+            trailers,
+            allows_credentials: allows_credentials(&storable.directives),
+            nominated: storable.nominated.into(),
+            resource,
+            stamp,
+            started,
+            discard_at: lifespan.usable_until().saturating_add(keep),
+            lifespan,
+            checked: Checked::default(),
+            refresh: Gate::default(),
+        }
+    }
+
+    /// The head as the inner service sent it, as far as it was kept: for freshening.
+    pub(crate) fn origin_head(&self, hit: Option<&HeaderValue>) -> HeaderMap {
+        let mut head = self.head.clone();
+        head.remove(AGE);
+        if hit.is_some() {
+            let mut lines: Vec<_> = head.get_all(CACHE_STATUS).iter().cloned().collect();
+            lines.pop();
+            head.remove(CACHE_STATUS);
+            for line in lines {
+                head.append(CACHE_STATUS, line);
+            }
+        }
+        for (name, value) in &self.hidden {
+            head.append(name, value.clone());
+        }
+        head
+    }
+
+    /// The bytes that it takes, near enough: what it holds, and what maps and pointers cost.
+    pub(crate) fn weight(&self) -> u64 {
+        let fields = |headers: &HeaderMap| -> usize {
+            headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum()
+        };
+        let trailers = self.trailers.as_deref().map_or(0, fields);
+        (self.body.len() + fields(&self.head) + fields(&self.hidden) + trailers + ENTRY_OVERHEAD) as u64
+    }
+}
+
+/// Moves the fields of these names into a map of their own.
+pub(crate) fn take(headers: &mut HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let mut taken = HeaderMap::new();
+    for name in names {
+        if headers.contains_key(name) {
+            for value in headers.get_all(name) {
+                taken.append(name, value.clone());
+            }
+            headers.remove(name);
+        }
+    }
+    taken
+}
+
+/// A complete body has a length, told also to HEAD. With trailers it must not be told, or HTTP/1.1 would not send them.
+fn set_length(headers: &mut HeaderMap, status: StatusCode, length: usize, trailers: bool) {
+    if trailers {
+        headers.remove(CONTENT_LENGTH);
+    } else if status != StatusCode::NO_CONTENT {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
+/// The head with its slots. Values are copied: those of a received message would keep its whole buffer alive.
+fn served_head(headers: &HeaderMap, hit: Option<&HeaderValue>) -> HeaderMap {
+    let mut head = HeaderMap::with_capacity(headers.len() + 2);
+    head.insert(AGE, HeaderValue::from_static("0"));
+    for (name, value) in headers.iter().filter(|(name, _)| *name != AGE) {
+        head.append(name, own_copy(value));
+    }
+    if let Some(hit) = hit {
+        head.append(CACHE_STATUS, hit.clone());
+    }
+    head
+}
+
+fn own_copy(value: &HeaderValue) -> HeaderValue {
+    let mut copy = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+    copy.set_sensitive(value.is_sensitive());
+    copy
+}
+
+/// Lets one refresh of an entry run at a time, and none for a while after one has failed.
+#[derive(Debug, Default)]
+pub(crate) struct Gate(AtomicU64);
+
+impl Gate {
+    const IDLE: u64 = 0;
+    const RUNNING: u64 = u64::MAX;
+
+    /// Takes the gate: true for one caller until it is [`Gate::shut_until`] or [`Gate::open`].
+    pub(crate) fn enter(&self, now: Timestamp) -> bool {
+        let state = self.0.load(Ordering::Relaxed);
+        let closed = state == Self::RUNNING || state > now.as_unix_millis();
+        !closed && self.0.compare_exchange(state, Self::RUNNING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether a refresh has failed a short while ago.
+    pub(crate) fn is_shut(&self, now: Timestamp) -> bool {
+        let state = self.0.load(Ordering::Relaxed);
+        state != Self::RUNNING && state > now.as_unix_millis()
+    }
+
+    pub(crate) fn shut_until(&self, until: Timestamp) {
+        self.0.store(until.as_unix_millis().clamp(1, Self::RUNNING - 1), Ordering::Release);
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.store(Self::IDLE, Ordering::Release);
+    }
+}
+
+/// How long an entry with a validator is kept past its last use, so that a 304 can bring it back.
+const DEFAULT_KEEP: Duration = Duration::from_secs(3600);
+
+/// What a field costs in a header map beside its text.
+const FIELD_OVERHEAD: usize = 128;
+
+/// What an entry costs beside what it holds.
+const ENTRY_OVERHEAD: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_enters_the_gate_and_failure_shuts_it_for_a_while() {
+        let gate = Gate::default();
+        let now = Timestamp::from_unix_secs(100);
+        assert!(gate.enter(now));
+        assert!(!gate.enter(now));
+        assert!(!gate.is_shut(now), "running is not failed");
+        gate.shut_until(Timestamp::from_unix_secs(130));
+        assert!(gate.is_shut(now) && !gate.enter(now));
+        assert!(gate.enter(Timestamp::from_unix_secs(130)));
+        gate.open();
+        assert!(gate.enter(now));
+    }
+}

@@ -1,0 +1,12 @@
+//! What has been invalidated, as one ordered log.
+//!
+//! An invalidation is a record in the log, with a position ([`Seq`]). Every fill is stamped with the end of the log
+//! before the inner service was called, and an entry is good only while no record younger than its stamp selects it. So
+//! nothing that was on its way when it was invalidated can be stored or brought back, and there is no index of entries
+//! to keep in step.
+
+mod ledger;
+mod selector;
+
+pub(crate) use ledger::{Checked, Ledger, Record, Resource, Seq};
+pub use selector::{InvalidateError, Invalidated, Selector};

@@ -1,0 +1,237 @@
+//! The identity of a stored response: a tuple, encoded so that no two tuples look alike.
+//!
+//! A key is a row of parts, each a tag, a length and the bytes. A part that is absent is not written, so it differs from
+//! an empty one, and no value can fake the border of another. The same bytes are hashed and compared in memory, and made
+//! readable for people ([`Key`]'s `Display`). Nothing is normalised that a handler could tell apart.
+
+mod derive;
+mod text;
+
+pub(crate) use derive::{KeyRules, QueryRule, is_forwarding, keyed_uri, sorted};
+
+use smallvec::SmallVec;
+use std::{fmt, hash::Hash};
+
+/// What a part of a key is. The order is that of the readable text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Part {
+    Namespace = 1,
+    Version = 2,
+    Policy = 3,
+    PolicyVersion = 4,
+    /// The key options of the policy, so that policies with other options never share.
+    Shape = 5,
+    Method = 6,
+    Scheme = 7,
+    Authority = 8,
+    Path = 9,
+    Query = 10,
+    Header = 11,
+    Forwarded = 12,
+}
+
+impl Part {
+    const ALL: [Self; 12] = [
+        Self::Namespace,
+        Self::Version,
+        Self::Policy,
+        Self::PolicyVersion,
+        Self::Shape,
+        Self::Method,
+        Self::Scheme,
+        Self::Authority,
+        Self::Path,
+        Self::Query,
+        Self::Header,
+        Self::Forwarded,
+    ];
+
+    fn from_tag(tag: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| *part as u8 == tag)
+    }
+}
+
+/// A key while it is made, on the stack as long as it is of usual size.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyBuf(SmallVec<[u8; 256]>);
+
+impl KeyBuf {
+    /// A key that goes on from these parts.
+    pub(crate) fn starting_with(prefix: &[u8]) -> Self {
+        Self(SmallVec::from_slice(prefix))
+    }
+
+    /// Writes a part with one value.
+    pub(crate) fn part(&mut self, part: Part, value: &[u8]) {
+        self.0.push(part as u8);
+        self.bytes(value);
+    }
+
+    /// Writes a part with one value in lower case, for what is compared without case.
+    pub(crate) fn part_lowercase(&mut self, part: Part, value: &str) {
+        self.part(part, value.as_bytes());
+        let start = self.0.len() - value.len();
+        self.0[start..].make_ascii_lowercase();
+    }
+
+    /// Writes a part that has a name and any number of values in order, such as the lines of a field.
+    pub(crate) fn part_named<'a>(&mut self, part: Part, name: &str, values: impl Iterator<Item = &'a [u8]>) {
+        self.0.push(part as u8);
+        let start = self.0.len();
+        self.0.extend_from_slice(&[0; 4]);
+        self.bytes(name.as_bytes());
+        for value in values {
+            self.bytes(value);
+        }
+        let length = length(self.0.len() - start - 4);
+        self.0[start..start + 4].copy_from_slice(&length);
+    }
+
+    fn bytes(&mut self, value: &[u8]) {
+        self.0.extend_from_slice(&length(value.len()));
+        self.0.extend_from_slice(value);
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Requests are bounded far below this; what would not fit is told apart by the cap, never wrapped.
+fn length(length: usize) -> [u8; 4] {
+    u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+/// A finished key, as it lies beside the stored response. `Display` gives the readable text.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Key(Box<[u8]>);
+
+impl Key {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&KeyBuf> for Key {
+    fn from(key: &KeyBuf) -> Self {
+        Self(key.as_bytes().into())
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({self})")
+    }
+}
+
+/// A key that is only looked up: hashes and compares like [`Key`], borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct KeyRef<'a>(pub(crate) &'a [u8]);
+
+impl quick_cache::Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.0 == &*key.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    /// Values full of what could be taken for a border.
+    fn hostile() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(
+            prop_oneof![
+                Just(0u8),
+                Just(1),
+                Just(4),
+                Just(8),
+                Just(0x1e),
+                Just(0x1f),
+                Just(b':'),
+                Just(b'|'),
+                Just(b'%'),
+                Just(b'a')
+            ],
+            0..6,
+        )
+    }
+
+    fn part() -> impl Strategy<Value = Part> {
+        (0..Part::ALL.len()).prop_map(|index| Part::ALL[index])
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+    enum Written {
+        One(u8, Vec<u8>),
+        Named(u8, String, Vec<Vec<u8>>),
+    }
+
+    fn written() -> impl Strategy<Value = Written> {
+        prop_oneof![
+            (part(), hostile())
+                .prop_filter("single", |(part, _)| !matches!(part, Part::Header | Part::Forwarded))
+                .prop_map(|(part, value)| Written::One(part as u8, value)),
+            ("[a:|]{0,3}", proptest::collection::vec(hostile(), 0..4)).prop_map(|(name, values)| Written::Named(
+                Part::Header as u8,
+                name,
+                values
+            )),
+        ]
+    }
+
+    fn encode(parts: &[Written]) -> Key {
+        let mut key = KeyBuf::default();
+        for part in parts {
+            match part {
+                Written::One(tag, value) => key.part(Part::from_tag(*tag).unwrap(), value),
+                Written::Named(tag, name, values) => {
+                    key.part_named(Part::from_tag(*tag).unwrap(), name, values.iter().map(Vec::as_slice));
+                }
+            }
+        }
+        Key::from(&key)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn distinct_tuples_have_distinct_keys(tuples in proptest::collection::vec(
+            proptest::collection::vec(written(), 0..5), 400
+        )) {
+            let mut seen: HashMap<Key, Vec<Written>> = HashMap::new();
+            for tuple in tuples {
+                if let Some(other) = seen.insert(encode(&tuple), tuple.clone()) {
+                    prop_assert_eq!(other, tuple);
+                }
+            }
+        }
+
+        #[test]
+        fn a_text_can_be_made_of_any_key(tuple in proptest::collection::vec(written(), 0..5)) {
+            let _ = encode(&tuple).to_string();
+        }
+    }
+
+    #[test]
+    fn absent_differs_from_empty() {
+        let mut empty = KeyBuf::default();
+        empty.part(Part::Query, b"");
+        assert_ne!(empty.as_bytes(), KeyBuf::default().as_bytes());
+        let (mut none, mut one) = (KeyBuf::default(), KeyBuf::default());
+        none.part_named(Part::Header, "a", std::iter::empty());
+        one.part_named(Part::Header, "a", std::iter::once(&b""[..]));
+        assert_ne!(none.as_bytes(), one.as_bytes());
+    }
+
+    #[test]
+    fn hosts_are_written_in_lower_case() {
+        let (mut a, mut b) = (KeyBuf::default(), KeyBuf::default());
+        a.part_lowercase(Part::Authority, "Shop.Example");
+        b.part_lowercase(Part::Authority, "shop.example");
+        assert_eq!(a.as_bytes(), b.as_bytes());
+    }
+}

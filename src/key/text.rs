@@ -1,0 +1,156 @@
+//! The readable text of a key, for people, logs and patterns: `shop:v2026-11:dashboard:GET:https://host/x?days=30`.
+//!
+//! Made from the encoded parts, only on demand. What a request brought is escaped, so that it cannot fake a separator,
+//! and what looks like a credential appears as a short digest.
+
+use super::{Key, Part};
+use crate::credentials;
+use std::fmt::{self, Write};
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        let mut has_uri = false;
+        for (part, value) in parts(self.as_bytes()) {
+            match part {
+                Part::Scheme | Part::Authority | Part::Path if has_uri => {}
+                Part::Query => f.write_char('?')?,
+                _ if first => {}
+                _ => f.write_char(':')?,
+            }
+            first = false;
+            match part {
+                Part::Version => write_structural(f, "v", value)?,
+                Part::Namespace | Part::Policy | Part::PolicyVersion | Part::Shape => write_structural(f, "", value)?,
+                Part::Method => f.write_str(if value == b"G" { "GET" } else { "?" })?,
+                Part::Scheme => {
+                    has_uri = true;
+                    write_escaped(f, value, b"")?;
+                    f.write_str("://")?;
+                }
+                Part::Authority => {
+                    if !has_uri {
+                        f.write_str("//")?;
+                    }
+                    has_uri = true;
+                    write_escaped(f, value, b":[]")?;
+                }
+                Part::Path => {
+                    has_uri = true;
+                    write_escaped(f, value, b"/%")?;
+                }
+                Part::Query => write_query(f, value)?,
+                Part::Header | Part::Forwarded => write_field(f, value)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The parts of an encoded key, in order. Ends at the first byte that is not a part: keys are made here, but the text
+/// of a key that was not is still no panic.
+fn parts(mut bytes: &[u8]) -> impl Iterator<Item = (Part, &[u8])> {
+    std::iter::from_fn(move || {
+        let (tag, rest) = bytes.split_first()?;
+        let part = Part::from_tag(*tag)?;
+        let (value, rest) = split_value(rest)?;
+        bytes = rest;
+        Some((part, value))
+    })
+}
+
+fn split_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
+}
+
+fn write_structural(f: &mut fmt::Formatter<'_>, prefix: &str, value: &[u8]) -> fmt::Result {
+    f.write_str(prefix)?;
+    write_escaped(f, value, b":=,")
+}
+
+fn write_field(f: &mut fmt::Formatter<'_>, value: &[u8]) -> fmt::Result {
+    let Some((name, mut values)) = split_value(value) else { return Ok(()) };
+    write_escaped(f, name, b"")?;
+    f.write_char('=')?;
+    let secret = std::str::from_utf8(name).is_ok_and(credentials::is_credential_name);
+    let mut first = true;
+    while let Some((value, rest)) = split_value(values) {
+        if !std::mem::take(&mut first) {
+            f.write_char(',')?;
+        }
+        if secret {
+            credentials::write_digest(f, value)?
+        } else {
+            write_escaped(f, value, b"")?
+        }
+        values = rest;
+    }
+    Ok(())
+}
+
+fn write_query(f: &mut fmt::Formatter<'_>, query: &[u8]) -> fmt::Result {
+    for (index, pair) in query.split(|byte| *byte == b'&').enumerate() {
+        if index > 0 {
+            f.write_char('&')?;
+        }
+        let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
+            Some(at) => (&pair[..at], Some(&pair[at + 1..])),
+            None => (pair, None),
+        };
+        write_escaped(f, name, b"%")?;
+        let Some(value) = value else { continue };
+        f.write_char('=')?;
+        let secret = std::str::from_utf8(name).is_ok_and(credentials::is_credential_name);
+        if secret { credentials::write_digest(f, value)? } else { write_escaped(f, value, b"%")? }
+    }
+    Ok(())
+}
+
+/// Unreserved characters and those given as they are, all else percent-encoded.
+fn write_escaped(f: &mut fmt::Formatter<'_>, value: &[u8], also: &[u8]) -> fmt::Result {
+    for &byte in value {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || also.contains(&byte) {
+            f.write_char(char::from(byte))?;
+        } else {
+            write!(f, "%{byte:02X}")?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::KeyBuf;
+    use super::*;
+
+    #[test]
+    fn a_key_reads_like_a_path_through_the_house() {
+        let mut key = KeyBuf::default();
+        key.part(Part::Namespace, b"shop");
+        key.part(Part::Version, b"2026-11");
+        key.part(Part::Policy, b"dashboard");
+        key.part(Part::Method, b"G");
+        key.part(Part::Scheme, b"https");
+        key.part_lowercase(Part::Authority, "Host:8443");
+        key.part(Part::Path, b"/dash:board");
+        key.part(Part::Query, b"days=30&token=s3cret&x=%20");
+        key.part_named(Part::Header, "accept", [&b"a:b"[..], b"c"].into_iter());
+        let text = Key::from(&key).to_string();
+        let (before, after) = text.split_once("s3cret").unwrap_or((&text, ""));
+        assert!(after.is_empty(), "{text}");
+        assert!(
+            before.starts_with("shop:v2026-11:dashboard:GET:https://host:8443/dash%3Aboard?days=30&token=#"),
+            "{before}"
+        );
+        assert!(before.ends_with("&x=%20:accept=a%3Ab,c"), "{before}");
+    }
+
+    #[test]
+    fn without_scheme_or_host_the_path_stands_alone() {
+        let mut key = KeyBuf::default();
+        key.part(Part::Method, b"G");
+        key.part(Part::Path, b"/x");
+        assert_eq!(Key::from(&key).to_string(), "GET:/x");
+    }
+}

@@ -1,0 +1,376 @@
+//! Asking the inner service: fetching, validating, refreshing.
+
+use super::{ResponseBody, future::ask, layer::Shared, service::Filling};
+use crate::{
+    cache::{Act, Facts, Fill, Forwarded, Freshening, RecordedHead, answer, strip_own_fields},
+    entry::Entry,
+    key::{KeyBuf, keyed_uri},
+    outcome::{NotStored, Outcome},
+    semantics::{
+        cache_control::RequestDirectives,
+        cache_status::Forward,
+        content_coding,
+        date::Timestamp,
+        fields::strip_connection_fields,
+        storable::{Refusal, is_passing_trouble},
+        validation::{head_agrees, make_conditional},
+        validator,
+    },
+    store::Found,
+};
+use bytes::Bytes;
+use http::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    header::{ACCEPT_ENCODING, CONTENT_LENGTH, RANGE, SET_COOKIE},
+    request::Parts,
+};
+use http_body::Body;
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+use tower_service::Service;
+
+/// What is to be done with the inner service, and what is at hand.
+pub(super) struct Job {
+    pub(super) shared: Arc<Shared>,
+    pub(super) fill: Fill,
+    /// The stored response that the request selects, not to be served without asking.
+    pub(super) stored: Option<Arc<Entry>>,
+    pub(super) act: Act,
+    pub(super) forward: Forward,
+    pub(super) facts: Facts,
+    pub(super) directives: Option<RequestDirectives>,
+    /// Nobody waits for the answer.
+    pub(super) background: bool,
+}
+
+type Answer<B, E> = Result<Response<ResponseBody<B>>, E>;
+
+/// Asks the inner service, and answers with what it says or with what is stored.
+pub(super) async fn run<S, ReqBody, ResBody>(
+    job: Job,
+    inner: S,
+    parts: Parts,
+    body: ReqBody,
+) -> Answer<ResBody, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    ReqBody: Default,
+    ResBody: Body<Data = Bytes>,
+{
+    let question = job.question(&parts);
+    let head = parts.method == Method::HEAD;
+    let validating = job.act == Act::Validate && !head;
+    let again = validating.then(|| inner.clone());
+    let sent = if validating { job.conditional(question) } else { question };
+    match ask(inner, Request::from_parts(sent, body)).await {
+        Err(error) => job.instead_of_trouble(&parts).ok_or(error),
+        Ok(response) if response.status().is_server_error() => match job.instead_of_trouble(&parts) {
+            Some(stale) => Ok(stale),
+            None => Ok(job.conclude(&parts, response)),
+        },
+        Ok(response) if head => Ok(job.take_head(response)),
+        Ok(response) if validating && response.status() == StatusCode::NOT_MODIFIED => {
+            match (job.take_not_modified(&parts, response.headers()), again) {
+                (Ok(answered), _) => Ok(answered),
+                (Err(job), Some(inner)) => job.refetch(inner, parts).await,
+                (Err(job), None) => Ok(job.conclude(&parts, response)),
+            }
+        }
+        Ok(response) => Ok(job.conclude(&parts, response)),
+    }
+}
+
+/// Refreshes a stored response in the background, unless that is under way or has failed a moment ago (RFC 5861 §3).
+pub(super) fn refresh<S, ReqBody, ResBody>(
+    shared: &Arc<Shared>,
+    inner: &S,
+    mut parts: Parts,
+    entry: Arc<Entry>,
+    key: KeyBuf,
+    facts: Facts,
+    now: Timestamp,
+) where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send,
+    ReqBody: Default + Send + 'static,
+    ResBody: Body<Data = Bytes> + Send + 'static,
+{
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    if !entry.refresh.enter(now) {
+        return;
+    }
+    // What was asked for was this client's; the refresh is everyone's.
+    parts.method = Method::GET;
+    strip_connection_fields(&mut parts.headers);
+    validator::strip_conditionals(&mut parts.headers);
+    for name in [RANGE, CONTENT_LENGTH] {
+        parts.headers.remove(name);
+    }
+    let Shared { cache, rules } = &**shared;
+    let fill = Fill::begin(cache, rules, key.clone(), &parts, facts, None);
+    let act = if validator::has_validator(&entry.head) { Act::Validate } else { Act::Fetch };
+    let under_way =
+        Refresh { shared: Arc::clone(shared), entry: Arc::clone(&entry), key, request: parts.headers.clone() };
+    let job = Job {
+        shared: Arc::clone(shared),
+        fill,
+        stored: Some(entry),
+        act,
+        forward: Forward::Stale,
+        facts: Facts::default(),
+        directives: None,
+        background: true,
+    };
+    let inner = inner.clone();
+    runtime.spawn(async move {
+        let _under_way = under_way;
+        if let Ok(response) = run(job, inner, parts, ReqBody::default()).await {
+            drain(response.into_body()).await;
+        }
+    });
+}
+
+/// Reads a body to its end as long as it is being stored.
+async fn drain<B: Body<Data = Bytes>>(body: ResponseBody<B>) {
+    let mut body = pin!(body);
+    while body.is_recording() {
+        match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return,
+        }
+    }
+}
+
+impl Job {
+    fn count(&self, outcome: Outcome) {
+        if !self.background {
+            self.shared.cache.counters().count(outcome);
+        }
+    }
+
+    /// The request as the inner service is to see it.
+    fn question(&self, parts: &Parts) -> Parts {
+        let Shared { cache, rules } = &*self.shared;
+        let mut sent = parts.clone();
+        Filling::mark(&mut sent, cache);
+        if let Some(uri) = keyed_uri(&sent.uri, &rules.key) {
+            sent.uri = uri;
+        }
+        #[cfg(feature = "axum")]
+        if let Some(axum::extract::OriginalUri(uri)) = sent.extensions.get_mut()
+            && let Some(kept) = keyed_uri(uri, &rules.key)
+        {
+            *uri = kept;
+        }
+        // What is compared in a normal form is sent in it too.
+        if self.facts.has(Facts::ACCEPT_ENCODING)
+            && let Some(codings) = content_coding::normal(&sent.headers)
+        {
+            sent.headers.insert(ACCEPT_ENCODING, codings.to_header_value());
+        }
+        sent
+    }
+
+    /// Asks whether the stored response still holds, and for the whole if it does not.
+    fn conditional(&self, mut question: Parts) -> Parts {
+        if let Some(entry) = &self.stored {
+            make_conditional(&mut question.headers, &entry.head);
+            question.headers.remove(RANGE);
+        }
+        question
+    }
+
+    /// The stored response, if it may stand in for a failing service (RFC 5861 §4). The service is then left alone for
+    /// a while.
+    fn instead_of_trouble<B>(&self, parts: &Parts) -> Option<Response<ResponseBody<B>>> {
+        let cache = &self.shared.cache;
+        let now = cache.now();
+        let stated = self.directives.as_ref().and_then(|request| request.stale_if_error);
+        let entry = self.stored.as_ref().filter(|entry| entry.lifespan.allows_error(stated, now))?;
+        if !cache.is_live(entry) {
+            return None;
+        }
+        entry.refresh.shut_until(now.saturating_add(BACK_OFF));
+        self.count(Outcome::Stale);
+        let mut response = answer(entry, &parts.method, &parts.headers, self.facts, now);
+        let note = Forwarded { key: Some(self.fill.key()), detail: Some("stale-if-error"), ..Forwarded::default() };
+        cache.status_line().say_forwarded(response.headers_mut(), Forward::Stale, note, true);
+        Some(response.map(ResponseBody::stored))
+    }
+
+    /// A 304 to our own question. Gives the job back if the inner service meant another representation.
+    fn take_not_modified<B>(self, parts: &Parts, news: &HeaderMap) -> Result<Response<ResponseBody<B>>, Box<Self>> {
+        let freshening = self.stored.as_ref().map(|stored| self.fill.freshen(stored, news));
+        let (entry, stored) = match freshening {
+            Some(Freshening::Stored(entry)) => (entry, true),
+            Some(Freshening::Gone(entry)) => (entry, false),
+            Some(Freshening::Mismatch) | None => return Err(Box::new(self)),
+        };
+        self.count(Outcome::Revalidated);
+        let cache = &self.shared.cache;
+        let mut response = answer(&entry, &parts.method, &parts.headers, self.facts, cache.now());
+        let status = Some(StatusCode::NOT_MODIFIED);
+        let detail = Some("revalidated");
+        let note = Forwarded { stored, status, key: Some(self.fill.key()), detail };
+        cache.status_line().say_forwarded(response.headers_mut(), self.forward, note, true);
+        // A cookie set with the 304 is for this client.
+        for cookie in news.get_all(SET_COOKIE) {
+            response.headers_mut().append(SET_COOKIE, cookie.clone());
+        }
+        Ok(response.map(ResponseBody::stored))
+    }
+
+    /// Asks again without conditions: the stored response and the inner service do not speak of the same thing.
+    async fn refetch<S, ReqBody, ResBody>(self: Box<Self>, inner: S, parts: Parts) -> Answer<ResBody, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+        ReqBody: Default,
+        ResBody: Body<Data = Bytes>,
+    {
+        let mut question = self.question(&parts);
+        validator::strip_conditionals(&mut question.headers);
+        question.headers.remove(RANGE);
+        match ask(inner, Request::from_parts(question, ReqBody::default())).await {
+            Err(error) => self.instead_of_trouble(&parts).ok_or(error),
+            Ok(response) if response.status().is_server_error() => match self.instead_of_trouble(&parts) {
+                Some(stale) => Ok(stale),
+                None => Ok(self.conclude(&parts, response)),
+            },
+            Ok(response) => Ok(self.conclude(&parts, response)),
+        }
+    }
+
+    /// An answer to HEAD: it fills nothing, and tells whether the stored response still holds (RFC 9111 §4.3.5).
+    fn take_head<B>(self, mut response: Response<B>) -> Response<ResponseBody<B>> {
+        let Shared { cache, rules } = &*self.shared;
+        self.count(Outcome::Miss);
+        let note = Forwarded { status: Some(response.status()), key: Some(self.fill.key()), ..Forwarded::default() };
+        let news = response.headers().clone();
+        strip_own_fields(response.headers_mut(), rules);
+        cache.status_line().say_forwarded(response.headers_mut(), self.forward, note, false);
+        if response.status() == StatusCode::OK
+            && let Some(entry) = self.stored
+        {
+            if head_agrees(&entry.head, &news, entry.body.len() as u64) {
+                drop(self.fill.freshen(&entry, &news));
+            } else {
+                cache.remove(self.fill.key().as_bytes(), &entry);
+            }
+        }
+        response.map(ResponseBody::inner)
+    }
+
+    /// An answer of the inner service goes to the client, and into the cache if it may.
+    fn conclude<B: Body<Data = Bytes>>(self, parts: &Parts, response: Response<B>) -> Response<ResponseBody<B>> {
+        let Shared { cache, rules } = &*self.shared;
+        self.count(Outcome::Miss);
+        let (mut head, body) = response.into_parts();
+        let received = cache.now();
+        let declared = declared_length(&head.headers, &body);
+        let verdict = self.verdict(parts, head.status, &head.headers, declared, received);
+        let note = Forwarded {
+            stored: verdict.is_ok(),
+            status: Some(head.status),
+            key: Some(self.fill.key()),
+            detail: verdict.as_ref().err().map(|reason| reason.as_str()),
+        };
+        let sent = head.headers.clone();
+        strip_own_fields(&mut head.headers, rules);
+        cache.status_line().say_forwarded(&mut head.headers, self.forward, note, false);
+        let body = match verdict {
+            Ok((storable, age)) => {
+                let recorded = RecordedHead { status: head.status, headers: sent, storable, age, received };
+                let mut recording = self.fill.record(recorded, declared.flatten());
+                if body.is_end_stream() {
+                    recording.end();
+                }
+                ResponseBody::recorded(body, recording)
+            }
+            Err(reason) => {
+                cache.counters().not_stored(reason);
+                if let Some(entry) = self.stored.filter(|_| ends_the_stored(head.status, reason)) {
+                    cache.remove(self.fill.key().as_bytes(), &entry);
+                }
+                ResponseBody::inner(body)
+            }
+        };
+        Response::from_parts(head, body)
+    }
+
+    fn verdict(
+        &self,
+        parts: &Parts,
+        status: StatusCode,
+        headers: &HeaderMap,
+        declared: Option<Option<u64>>,
+        received: Timestamp,
+    ) -> Result<(crate::semantics::storable::Storable, Duration), NotStored> {
+        if parts.method == Method::HEAD {
+            return Err(NotStored::Refused(Refusal::Status));
+        }
+        let Some(declared) = declared else { return Err(NotStored::WrongLength) };
+        let verdict = self.fill.judge(status, headers, received).map_err(NotStored::Refused)?;
+        if declared.is_some_and(|length| length > self.shared.rules.max_body as u64) {
+            return Err(NotStored::TooLarge);
+        }
+        let usable_stale = |entry: &Arc<Entry>| entry.lifespan.allows_error(None, received);
+        if is_passing_trouble(status) && self.stored.as_ref().is_some_and(usable_stale) {
+            return Err(NotStored::Superseded);
+        }
+        Ok(verdict)
+    }
+}
+
+/// Whether an answer that is not stored itself ends the stored one: any full answer does but a passing trouble. An answer
+/// for one user's credentials says nothing about what others get.
+fn ends_the_stored(status: StatusCode, reason: NotStored) -> bool {
+    let full =
+        !is_passing_trouble(status) && !status.is_informational() && !matches!(status.as_u16(), 206 | 304 | 412 | 416);
+    full && reason != NotStored::Refused(Refusal::Credentials)
+}
+
+/// The length that an answer declares: by `Content-Length`, else by the size of its body. `None` if what it says cannot
+/// be a length, or is said twice.
+fn declared_length<B: Body>(headers: &HeaderMap, body: &B) -> Option<Option<u64>> {
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Some(body.size_hint().exact()),
+        (Some(line), None) => {
+            let text = line.to_str().ok()?;
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| text.parse().ok()).flatten().map(Some)
+        }
+        (Some(_), Some(_)) => None,
+    }
+}
+
+/// A refresh under way. However it ends, also by a panic, the gate of its entry does not stay taken.
+struct Refresh {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    key: KeyBuf,
+    request: HeaderMap,
+}
+
+impl Drop for Refresh {
+    fn drop(&mut self) {
+        let cache = &self.shared.cache;
+        let counters = cache.counters();
+        counters.refreshes.fetch_add(1, Relaxed);
+        match cache.find(self.key.as_bytes(), &self.request) {
+            Found::Entry(entry) if Arc::ptr_eq(&entry, &self.entry) => {
+                counters.failed_refreshes.fetch_add(1, Relaxed);
+                self.entry.refresh.shut_until(cache.now().saturating_add(BACK_OFF));
+            }
+            _ => self.entry.refresh.open(),
+        }
+    }
+}
+
+/// After the inner service has failed, it is left alone this long.
+const BACK_OFF: Duration = Duration::from_secs(30);

@@ -1,0 +1,153 @@
+use super::{ResponseBody, layer::Shared};
+use crate::{
+    cache::{Change, Forwarded, strip_own_fields},
+    semantics::cache_status::Forward,
+};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tower_service::Service;
+
+pin_project! {
+    /// The answer of a [`CacheService`](super::CacheService), to come.
+    pub struct ResponseFuture<S, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        #[pin]
+        state: State<S, ReqBody, ResBody>,
+    }
+}
+
+pub(super) type Exchange<ResBody, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<ResBody>>, E>> + Send>>;
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        // Answered already.
+        Ready { response: Option<Response<ResponseBody<ResBody>>> },
+        // The cache takes no part.
+        Pass { #[pin] asked: Asked<S, Request<ReqBody>>, aside: Option<Aside> },
+        // The answer may be stored, or a stored one validated.
+        Exchange { exchange: Exchange<ResBody, S::Error> },
+    }
+}
+
+pin_project! {
+    // One call of a service, once it is ready: `tower::ServiceExt::oneshot`.
+    #[project = AskedProj]
+    pub(super) enum Asked<S, R>
+    where
+        S: Service<R>,
+    {
+        Waiting { service: S, request: Option<R> },
+        Called { #[pin] future: S::Future },
+    }
+}
+
+/// What to do when the answer to a request comes that the cache took no part in.
+pub(super) struct Aside {
+    pub(super) shared: Arc<Shared>,
+    pub(super) forward: Forward,
+    pub(super) reason: &'static str,
+    pub(super) change: Option<Box<Change>>,
+}
+
+impl<S, ReqBody, ResBody> ResponseFuture<S, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    pub(super) fn ready(response: Response<ResponseBody<ResBody>>) -> Self {
+        Self { state: State::Ready { response: Some(response) } }
+    }
+
+    pub(super) fn pass(inner: S, request: Request<ReqBody>, aside: Option<Aside>) -> Self {
+        Self { state: State::Pass { asked: ask(inner, request), aside } }
+    }
+
+    pub(super) fn exchange(exchange: Exchange<ResBody, S::Error>) -> Self {
+        Self { state: State::Exchange { exchange } }
+    }
+}
+
+impl<S, ReqBody, ResBody> Future for ResponseFuture<S, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body<Data = Bytes>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Ready { response } => Poll::Ready(Ok(response.take().expect("polled after completion"))),
+            StateProj::Pass { asked, aside } => {
+                let mut response = ready!(asked.poll(cx))?;
+                if let Some(aside) = aside.take() {
+                    aside.finish(&mut response);
+                }
+                Poll::Ready(Ok(response.map(ResponseBody::inner)))
+            }
+            StateProj::Exchange { exchange } => exchange.as_mut().poll(cx),
+        }
+    }
+}
+
+impl Aside {
+    fn finish<B>(self, response: &mut Response<B>) {
+        let Shared { cache, rules } = &*self.shared;
+        let status = response.status();
+        if let Some(change) = self.change.filter(|_| status.is_success() || status.is_redirection()) {
+            cache.invalidate_changed(rules, &change, response.headers());
+        }
+        strip_own_fields(response.headers_mut(), rules);
+        let note = Forwarded { status: Some(status), detail: Some(self.reason), ..Forwarded::default() };
+        cache.status_line().say_forwarded(response.headers_mut(), self.forward, note, false);
+    }
+}
+
+/// Calls the service as soon as it is ready.
+pub(super) fn ask<S: Service<R>, R>(service: S, request: R) -> Asked<S, R> {
+    Asked::Waiting { service, request: Some(request) }
+}
+
+impl<S: Service<R>, R> Future for Asked<S, R> {
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.as_mut().project() {
+                AskedProj::Waiting { service, request } => {
+                    ready!(service.poll_ready(cx))?;
+                    let future = service.call(request.take().expect("polled after completion"));
+                    self.set(Asked::Called { future });
+                }
+                AskedProj::Called { future } => return future.poll(cx),
+            }
+        }
+    }
+}
+
+impl<S, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Ready { .. } => "ready",
+            State::Pass { .. } => "pass",
+            State::Exchange { .. } => "exchange",
+        };
+        f.debug_tuple("ResponseFuture").field(&state).finish()
+    }
+}

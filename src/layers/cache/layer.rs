@@ -1,0 +1,76 @@
+use super::CacheService;
+use crate::{
+    cache::Cache,
+    policy::{Policy, PolicyError, Rules},
+};
+use std::{fmt, sync::Arc};
+use tower_layer::Layer;
+
+/// Stores responses of the inner service and serves them, as a [`Policy`] says.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use larder::{Cache, CacheLayer, Policy};
+/// use std::time::Duration;
+///
+/// let cache = Cache::in_memory(256 << 20);
+/// let app: Router = Router::new()
+///     .route("/products/{id}", get(|| async { "a product" }))
+///     .layer(CacheLayer::new(&cache, Policy::fresh_for(Duration::from_secs(60))));
+/// ```
+///
+/// A response is stored if it may be (see [`storable`](crate::semantics::storable)) and is served while it is fresh,
+/// with its `Age` and a `Cache-Status`. A request with `Cookie` neither reads nor fills, and one with `Authorization`
+/// only what says `public`, `s-maxage` or `must-revalidate`: what one user gets is not for another, unless the response
+/// or the policy says so.
+#[derive(Clone)]
+#[must_use = "a layer does nothing until it is applied to a service"]
+pub struct CacheLayer {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What all clones of a layer and its services have in common.
+pub(super) struct Shared {
+    pub(super) cache: Cache,
+    pub(super) rules: Arc<Rules>,
+}
+
+impl CacheLayer {
+    /// A layer over this cache with this policy.
+    ///
+    /// # Panics
+    ///
+    /// If the policy contradicts itself or the cache, as axum's `route` panics on a bad path. [`CacheLayer::try_new`]
+    /// returns the error instead.
+    #[expect(clippy::needless_pass_by_value, reason = "a policy is made for its layer")]
+    pub fn new(cache: &Cache, policy: Policy) -> Self {
+        match Self::try_new(cache, &policy) {
+            Ok(layer) => layer,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A layer over this cache with this policy.
+    ///
+    /// # Errors
+    ///
+    /// If the policy contradicts itself or the cache.
+    pub fn try_new(cache: &Cache, policy: &Policy) -> Result<Self, PolicyError> {
+        let rules = Arc::new(Rules::new(policy, cache.unit())?);
+        Ok(Self { shared: Arc::new(Shared { cache: cache.clone(), rules }) })
+    }
+}
+
+impl<S> Layer<S> for CacheLayer {
+    type Service = CacheService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CacheService::new(inner, Arc::clone(&self.shared))
+    }
+}
+
+impl fmt::Debug for CacheLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheLayer").field("cache", &self.shared.cache).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,15 @@
+//! [`CacheLayer`]: stores responses of the inner service and serves them.
+//!
+//! What stays true for the service inside: its error type is still that of the whole, its bodies, trailers, upgrades and
+//! event streams pass through untouched, and it is only asked for readiness when it is to be called.
+
+mod body;
+mod exchange;
+mod future;
+mod layer;
+mod service;
+
+pub use body::ResponseBody;
+pub use future::ResponseFuture;
+pub use layer::CacheLayer;
+pub use service::CacheService;

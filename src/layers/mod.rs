@@ -1,0 +1,3 @@
+//! The tower layers, one folder each.
+
+pub(crate) mod cache;

@@ -1,0 +1,169 @@
+//! What came of a request, in the words of RFC 9211, and every reason there is for it.
+
+use crate::semantics::{storable::Refusal, target::Ambiguous};
+use std::fmt;
+
+/// What the cache did with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Served from the cache while fresh.
+    Hit,
+    /// Served from the cache although stale, as stale-while-revalidate, stale-if-error or the client allows.
+    Stale,
+    /// Served from the cache after the inner service said that it still holds.
+    Revalidated,
+    /// Answered by the inner service.
+    Miss,
+    /// Answered by the inner service, the cache took no part.
+    Bypass,
+}
+
+/// Why a request neither reads nor fills the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Bypass {
+    /// A method that the policy does not cache.
+    Method,
+    /// An override of the method: `X-HTTP-Method-Override` and its like, or `_method` in the query.
+    MethodOverride,
+    /// The connection is to become another protocol.
+    Upgrade,
+    /// A GET or HEAD with content.
+    Content,
+    /// It is not clear which resource is meant.
+    Ambiguous(Ambiguous),
+    /// `X-Original-URL` or `X-Rewrite-URL`: some frameworks serve another path than the one that was asked for.
+    RewrittenUrl,
+    /// A `Cookie`, in a policy that neither ignores nor keys on it.
+    Cookie,
+    /// `If-Match` or `If-Unmodified-Since`: only the inner service can tell.
+    Precondition,
+    /// The key would be longer than the policy allows.
+    KeyTooLong,
+    /// A closure of the application panicked.
+    CallbackPanicked,
+}
+
+/// Why the answer of the inner service is not in the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NotStored {
+    /// Head of the response: see the reason.
+    Refused(Refusal),
+    /// The body is longer than the policy allows.
+    TooLarge,
+    /// The body broke off with an error.
+    BodyFailed,
+    /// The client went away before the body had ended.
+    Abandoned,
+    /// The body is not as long as was declared.
+    WrongLength,
+    /// It was invalidated while it was being made.
+    Invalidated,
+    /// A younger answer is stored already.
+    Superseded,
+    /// It does not fit into the memory tier.
+    NoRoom,
+}
+
+impl Outcome {
+    /// The outcome as one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Revalidated => "revalidated",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+impl Bypass {
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Method,
+        Self::MethodOverride,
+        Self::Upgrade,
+        Self::Content,
+        Self::Ambiguous(Ambiguous::HostMismatch),
+        Self::Ambiguous(Ambiguous::HostRepeated),
+        Self::Ambiguous(Ambiguous::HostMalformed),
+        Self::Ambiguous(Ambiguous::UserInfo),
+        Self::RewrittenUrl,
+        Self::Cookie,
+        Self::Precondition,
+        Self::KeyTooLong,
+        Self::CallbackPanicked,
+    ];
+
+    /// The reason as one word, for metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::MethodOverride => "method-override",
+            Self::Upgrade => "upgrade",
+            Self::Content => "content",
+            Self::Ambiguous(reason) => reason.as_str(),
+            Self::RewrittenUrl => "rewritten-url",
+            Self::Cookie => "cookie",
+            Self::Precondition => "precondition",
+            Self::KeyTooLong => "key-too-long",
+            Self::CallbackPanicked => "callback-panicked",
+        }
+    }
+}
+
+impl NotStored {
+    /// The reason as one word, for metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused(reason) => reason.as_str(),
+            Self::TooLarge => "too-large",
+            Self::BodyFailed => "body-failed",
+            Self::Abandoned => "abandoned",
+            Self::WrongLength => "wrong-length",
+            Self::Invalidated => "invalidated",
+            Self::Superseded => "superseded",
+            Self::NoRoom => "no-room",
+        }
+    }
+
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let refused = Refusal::ALL.into_iter().map(Self::Refused);
+        refused.chain([
+            Self::TooLarge,
+            Self::BodyFailed,
+            Self::Abandoned,
+            Self::WrongLength,
+            Self::Invalidated,
+            Self::Superseded,
+            Self::NoRoom,
+        ])
+    }
+}
+
+macro_rules! display_as_str {
+    ($($of:ty),*) => {$(
+        impl fmt::Display for $of {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    )*};
+}
+display_as_str!(Outcome, Bypass, NotStored);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_reason_has_a_word_of_its_own() {
+        let bypasses: HashSet<_> = Bypass::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(bypasses.len(), Bypass::ALL.len());
+        let reasons: Vec<_> = NotStored::all().map(NotStored::as_str).collect();
+        assert_eq!(reasons.iter().collect::<HashSet<_>>().len(), reasons.len());
+    }
+}

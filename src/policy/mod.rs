@@ -1,0 +1,359 @@
+//! What an operator says about a route: the only configuration of a layer.
+
+mod check;
+mod rules;
+
+pub use check::PolicyError;
+pub(crate) use check::check_word;
+pub(crate) use rules::{Rules, Unit};
+
+use crate::{
+    key::{KeyRules, QueryRule},
+    semantics::storable::{SetCookie, StoreRules},
+};
+use http::{HeaderName, Method, StatusCode, Uri, request::Parts};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+/// What an operator says about a route: lifetimes, key parts, limits.
+///
+/// ```
+/// use larder::Policy;
+/// use std::time::Duration;
+///
+/// let minute = Duration::from_secs(60);
+/// let products = Policy::named("products")
+///     .fresh_for(10 * minute)
+///     .stale_while_revalidate(2 * minute)
+///     .stale_if_error(60 * minute)
+///     .query_only(["page", "sort"]);
+/// # let _ = products;
+/// ```
+///
+/// A policy starts with where lifetimes come from: [`fresh_for`](Policy::fresh_for), [`from_response`](Policy::from_response)
+/// or [`rfc9111`](Policy::rfc9111), alone or after [`named`](Policy::named). What the response itself says comes first,
+/// unless [`override_response`](Policy::override_response) is set; its prohibitions always hold.
+///
+/// A policy that contradicts itself is refused when it meets a cache, in [`CacheLayer::try_new`](crate::CacheLayer::try_new).
+#[derive(Clone)]
+#[must_use = "a policy does nothing until a layer has it"]
+pub struct Policy {
+    name: Option<Cow<'static, str>>,
+    version: Option<Cow<'static, str>>,
+    store: StoreRules,
+    key: KeyRules,
+    methods: Vec<Method>,
+    max_body: Option<usize>,
+    max_key: usize,
+    max_variants: usize,
+    cookies: Cookies,
+    credential_headers: Vec<HeaderName>,
+    share_with_credentials: bool,
+    request_directives: RequestDirectives,
+    keep: Option<Duration>,
+    surrogate: bool,
+    uri: Option<UriOf>,
+    faults: Vec<PolicyError>,
+}
+
+/// What the `Cache-Control` of a request does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RequestDirectives {
+    /// Nothing: otherwise any client could make every request a miss.
+    #[default]
+    Ignore,
+    /// What RFC 9111 §5.2.1 says.
+    Honor,
+}
+
+/// What a `Cookie` in the request does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Cookies {
+    /// The request bypasses the cache: the cookie may say who asks.
+    #[default]
+    Bypass,
+    /// Nothing.
+    Ignore,
+}
+
+pub(crate) type UriOf = Arc<dyn Fn(&Parts) -> Uri + Send + Sync>;
+
+/// A policy with a name, about to say where its lifetimes come from. Made by [`Policy::named`].
+#[derive(Clone, Debug)]
+#[must_use = "a name alone is no policy"]
+pub struct NamedPolicy(Cow<'static, str>);
+
+impl NamedPolicy {
+    /// As [`Policy::fresh_for`].
+    pub fn fresh_for(self, lifetime: Duration) -> Policy {
+        Policy { name: Some(self.0), ..Policy::fresh_for(lifetime) }
+    }
+
+    /// As [`Policy::from_response`].
+    pub fn from_response(self) -> Policy {
+        Policy { name: Some(self.0), ..Policy::from_response() }
+    }
+
+    /// As [`Policy::rfc9111`].
+    pub fn rfc9111(self) -> Policy {
+        Policy { name: Some(self.0), ..Policy::rfc9111() }
+    }
+}
+
+/// Where lifetimes come from.
+impl Policy {
+    /// Responses that state no lifetime of their own are fresh for this long, if their status describes the resource:
+    /// 200, 203, 204, 300, 301, 308, 404, 410, and those of [`statuses`](Policy::statuses).
+    pub fn fresh_for(lifetime: Duration) -> Self {
+        Self::from_response().lifetime(lifetime)
+    }
+
+    /// Only responses that state a lifetime themselves (`max-age`, `s-maxage`, `Expires`) are stored.
+    pub fn from_response() -> Self {
+        Self {
+            name: None,
+            version: None,
+            store: StoreRules::default(),
+            key: KeyRules::default(),
+            methods: vec![Method::GET, Method::HEAD],
+            max_body: None,
+            max_key: 8 * 1024,
+            max_variants: 32,
+            cookies: Cookies::default(),
+            credential_headers: Vec::new(),
+            share_with_credentials: false,
+            request_directives: RequestDirectives::default(),
+            keep: None,
+            surrogate: false,
+            uri: None,
+            faults: Vec::new(),
+        }
+    }
+
+    /// A shared cache as RFC 9111 has it, for proxies: lifetimes from the response or by heuristic, request directives
+    /// honoured, cookies no credential, a stored `Set-Cookie` replayed (§7.3).
+    ///
+    /// For an application's own routes start with one of the others: the RFC trusts every response to say whom it is for.
+    pub fn rfc9111() -> Self {
+        let policy = Self::from_response().heuristic().request_directives(RequestDirectives::Honor).ignore_cookies();
+        let store = StoreRules { set_cookie: SetCookie::Keep, ..policy.store };
+        Self { store, share_with_credentials: true, ..policy }
+    }
+
+    /// A policy of this name. The name is part of the keys, of [`Stats`](crate::Stats) and of selectors; two layers that
+    /// are to share entries have the same one.
+    pub fn named(name: impl Into<Cow<'static, str>>) -> NamedPolicy {
+        NamedPolicy(name.into())
+    }
+
+    /// Another default lifetime.
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.store.default_lifetime = Some(lifetime);
+        self
+    }
+
+    /// The default lifetime of one status; zero: only with a lifetime of its own.
+    pub fn status_lifetime(mut self, status: StatusCode, lifetime: Duration) -> Self {
+        self.store.status_lifetimes.retain(|(of, _)| *of != status);
+        self.store.status_lifetimes.push((status, lifetime));
+        self
+    }
+
+    /// Statuses that get the default lifetime too.
+    pub fn statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.store.default_statuses.extend(statuses);
+        self
+    }
+
+    /// The policy's lifetimes come before what the response states. Its prohibitions hold all the same.
+    pub fn override_response(mut self) -> Self {
+        self.store.override_response = true;
+        self
+    }
+
+    /// Responses without any lifetime are fresh for a tenth of the time since `Last-Modified` (RFC 9111 §4.2.2).
+    pub fn heuristic(mut self) -> Self {
+        self.store.heuristic = true;
+        self
+    }
+
+    /// After its lifetime a response is served this long while one request refreshes it in the background (RFC 5861 §3).
+    /// What the response states (`stale-while-revalidate`) comes first. Default: not at all.
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.store.stale_while_revalidate = window;
+        self
+    }
+
+    /// After its lifetime a response is served this long if the inner service fails or answers 5xx (RFC 5861 §4). What
+    /// the response states (`stale-if-error`) comes first. Default: not at all.
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.store.stale_if_error = window;
+        self
+    }
+
+    /// How long a response that can no longer be served is kept, so that it can be validated. Default: one hour if it
+    /// has a validator, else not at all.
+    pub fn keep(mut self, span: Duration) -> Self {
+        self.keep = Some(span);
+        self
+    }
+
+    /// What the `Cache-Control` of requests does. Default: nothing.
+    pub fn request_directives(mut self, directives: RequestDirectives) -> Self {
+        self.request_directives = directives;
+        self
+    }
+
+    /// This cache is the surrogate that `Surrogate-Control` speaks to: the field is obeyed, and goes no further.
+    pub fn surrogate(mut self) -> Self {
+        self.surrogate = true;
+        self
+    }
+}
+
+/// What may be shared.
+impl Policy {
+    /// Requests with cookies are treated like those without: nothing that the handler answers depends on a cookie.
+    pub fn ignore_cookies(mut self) -> Self {
+        self.cookies = Cookies::Ignore;
+        self
+    }
+
+    /// Responses that set a cookie are stored without it. Default: they are not stored.
+    pub fn strip_set_cookie(mut self) -> Self {
+        self.store.set_cookie = SetCookie::Strip;
+        self
+    }
+
+    /// Further request fields that say who asks, such as `x-api-key`: they count as `Authorization` does.
+    pub fn credential_headers<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
+    where
+        N: TryInto<HeaderName> + fmt::Display + Clone,
+    {
+        self.credential_headers = self.header_names("credential_headers", names);
+        self
+    }
+}
+
+/// What tells responses apart.
+impl Policy {
+    /// The version of what the route answers: another one starts empty.
+    pub fn version(mut self, version: impl Into<Cow<'static, str>>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
+    /// The methods that are cached, of GET and HEAD. Default: both. HEAD is answered from stored responses to GET.
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.methods = methods.into_iter().collect();
+        self
+    }
+
+    /// Only these query parameters count. The others are no part of the key, and the handler does not see them.
+    pub fn query_only<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
+        let names = names.into_iter().map(Into::into).collect();
+        self.query("query_only", QueryRule::Only(names))
+    }
+
+    /// All query parameters count but these, which the handler does not see.
+    pub fn query_except<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
+        let names = names.into_iter().map(Into::into).collect();
+        self.query("query_except", QueryRule::Except(names))
+    }
+
+    /// The query does not count, and the handler does not see it.
+    pub fn ignore_query(self) -> Self {
+        self.query("ignore_query", QueryRule::None)
+    }
+
+    /// The order of query parameters does not count. Values of one name stay in their order.
+    pub fn sort_query(mut self) -> Self {
+        self.key.sort_query = true;
+        self
+    }
+
+    /// These request fields are part of the key, all lines in order.
+    pub fn key_headers<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
+    where
+        N: TryInto<HeaderName> + fmt::Display + Clone,
+    {
+        self.key.headers = self.header_names("key_headers", names);
+        self.key.headers.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        self.key.headers.dedup();
+        self
+    }
+
+    /// The target URI as the client sent it, for frameworks that rewrite it before this layer sees it. With the feature
+    /// `axum`, paths inside `Router::nest` are known without this.
+    ///
+    /// A panic in the closure costs that request the cache, nothing else.
+    pub fn uri(mut self, uri: impl Fn(&Parts) -> Uri + Send + Sync + 'static) -> Self {
+        self.uri = Some(Arc::new(uri));
+        self
+    }
+}
+
+/// Limits.
+impl Policy {
+    /// Longer bodies are passed on and not stored. Default: 8 MiB, or what the memory tier can hold if that is less.
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.max_body = Some(bytes);
+        self
+    }
+
+    /// Requests with a longer key bypass. Default: 8 KiB.
+    pub fn max_key(mut self, bytes: usize) -> Self {
+        self.max_key = bytes;
+        self
+    }
+
+    /// So many variants (`Vary`) of one resource are kept; a further one takes the place of the oldest. Default: 32.
+    pub fn max_variants(mut self, variants: usize) -> Self {
+        self.max_variants = variants;
+        self
+    }
+
+    /// The name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    fn query(mut self, method: &'static str, rule: QueryRule) -> Self {
+        if self.key.query != QueryRule::All && self.key.query != rule {
+            self.faults.push(PolicyError::new(format!(
+                "{method} on a policy that already says which query parameters count: use one of query_only, \
+                 query_except and ignore_query"
+            )));
+        }
+        self.key.query = rule;
+        self
+    }
+
+    fn header_names<N>(&mut self, method: &'static str, names: impl IntoIterator<Item = N>) -> Vec<HeaderName>
+    where
+        N: TryInto<HeaderName> + fmt::Display + Clone,
+    {
+        let mut parsed = Vec::new();
+        for name in names {
+            match name.clone().try_into() {
+                Ok(name) => parsed.push(name),
+                Err(_) => {
+                    let fault = format!("{method}: `{name}` is no field name: use letters, digits and hyphens");
+                    self.faults.push(PolicyError::new(fault));
+                }
+            }
+        }
+        parsed
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("store", &self.store)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,92 @@
+//! A policy once it has met its cache: checked, and ready for the hot path.
+
+use super::{Cookies, Policy, PolicyError, RequestDirectives, UriOf};
+use crate::{
+    key::{KeyBuf, KeyRules, Part},
+    semantics::storable::StoreRules,
+};
+use http::{HeaderName, Method, header::HeaderName as Name};
+use std::{fmt, time::Duration};
+
+/// The deployment that a key belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unit<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) version: Option<&'a str>,
+    /// The longest body that the memory tier can hold.
+    pub(crate) largest_body: usize,
+}
+
+/// A checked policy.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    pub(crate) store: StoreRules,
+    pub(crate) key: KeyRules,
+    /// The parts of every key that do not depend on the request.
+    pub(crate) key_prefix: Box<[u8]>,
+    pub(crate) head: bool,
+    pub(crate) max_body: usize,
+    pub(crate) max_key: usize,
+    pub(crate) max_variants: usize,
+    pub(crate) cookies: Cookies,
+    pub(crate) credential_headers: Vec<HeaderName>,
+    /// Responses to requests without credentials may be served to those with (RFC 9111 §3.5 leaves it open).
+    pub(crate) share_with_credentials: bool,
+    pub(crate) honor_requests: bool,
+    pub(crate) keep: Option<Duration>,
+    /// Fields of responses that speak to this cache alone.
+    pub(crate) own_fields: Vec<HeaderName>,
+    pub(crate) uri: Option<UriOf>,
+}
+
+impl Rules {
+    pub(crate) fn new(policy: &Policy, unit: Unit<'_>) -> Result<Self, PolicyError> {
+        policy.check(unit.largest_body)?;
+        let mut own_fields = vec![Name::from_static("larder-cache-control")];
+        if policy.surrogate {
+            own_fields.push(Name::from_static("surrogate-control"));
+        }
+        let mut targets = own_fields.clone();
+        targets.push(Name::from_static("cdn-cache-control"));
+        Ok(Self {
+            store: StoreRules { targets, ..policy.store.clone() },
+            key: policy.key.clone(),
+            key_prefix: key_prefix(policy, unit),
+            head: policy.methods.contains(&Method::HEAD),
+            max_body: policy.max_body.unwrap_or(8 * 1024 * 1024).min(unit.largest_body),
+            max_key: policy.max_key,
+            max_variants: policy.max_variants,
+            cookies: policy.cookies,
+            credential_headers: policy.credential_headers.clone(),
+            share_with_credentials: policy.share_with_credentials,
+            honor_requests: policy.request_directives == RequestDirectives::Honor,
+            keep: policy.keep,
+            own_fields,
+            uri: policy.uri_of(),
+        })
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules").field("store", &self.store).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+fn key_prefix(policy: &Policy, unit: Unit<'_>) -> Box<[u8]> {
+    let mut key = KeyBuf::default();
+    let shape = policy.key.shape();
+    for (part, value) in [
+        (Part::Namespace, Some(unit.namespace)),
+        (Part::Version, unit.version),
+        (Part::Policy, policy.name.as_deref()),
+        (Part::PolicyVersion, policy.version.as_deref()),
+        (Part::Shape, shape.as_deref()),
+    ] {
+        if let Some(value) = value {
+            key.part(part, value.as_bytes());
+        }
+    }
+    key.part(Part::Method, b"G");
+    key.as_bytes().into()
+}

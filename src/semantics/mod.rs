@@ -1,0 +1,41 @@
+//! What the HTTP standards say about caching, as pure functions.
+//!
+//! Here live the rules of RFC 9110, 9111, 9211, 9213 and 5861: header fields, a moment and plain parameters go in, an
+//! enum with a reason comes out. Nothing here does IO, reads a clock, waits, or knows the rest of this crate; a rule
+//! can be read next to the section it follows and tested with a table.
+//!
+//! | module | what it answers | standard |
+//! |---|---|---|
+//! | [`date`] | when was that | RFC 9110 §5.6.7 |
+//! | [`target`] | which resource is meant | RFC 9110 §7.1 |
+//! | [`fields`] | which fields belong to the connection | RFC 9110 §7.6.1 |
+//! | [`cache_control`] | what do the directives say | RFC 9111 §5.2, RFC 5861 |
+//! | [`targeted`] | which field speaks to us | RFC 9213 |
+//! | [`validator`] | entity tags and modification dates | RFC 9110 §8.8 |
+//! | [`precondition`] | does the client's condition hold | RFC 9110 §13 |
+//! | [`content_coding`] | which codings does the client accept | RFC 9110 §12.5.3 |
+//! | [`vary`] | which request fields selected the response | RFC 9111 §4.1 |
+//! | [`freshness`] | how old is it, how long is it good | RFC 9111 §4.2 |
+//! | [`storable`] | may it be stored | RFC 9111 §3 |
+//! | [`reuse`] | may it be served | RFC 9111 §4, §5.2.1 |
+//! | [`validation`] | asking whether it still holds | RFC 9111 §4.3 |
+//! | [`range`] | answering parts | RFC 9110 §14 |
+//! | [`invalidation`] | what a change makes wrong | RFC 9111 §4.4 |
+//! | [`cache_status`] | telling what the cache did | RFC 9211 |
+
+pub mod cache_control;
+pub mod cache_status;
+pub mod content_coding;
+pub mod date;
+pub mod fields;
+pub mod freshness;
+pub mod invalidation;
+pub mod precondition;
+pub mod range;
+pub mod reuse;
+pub mod storable;
+pub mod target;
+pub mod targeted;
+pub mod validation;
+pub mod validator;
+pub mod vary;

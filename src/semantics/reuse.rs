@@ -1,0 +1,237 @@
+//! May a stored response be served (RFC 9111 §4, §5.2.1; RFC 5861)?
+
+use super::{
+    cache_control::{MaxStale, RequestDirectives},
+    date::Timestamp,
+    storable::{Storable, never_stale},
+};
+use std::time::Duration;
+
+/// The moments in the life of a stored response, worked out once when it is stored, so that each later decision is a
+/// few comparisons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifespan {
+    /// When its age was zero.
+    pub born: Timestamp,
+    /// Fresh before this moment.
+    pub fresh_until: Timestamp,
+    /// Served before this moment while it is refreshed.
+    pub revalidate_until: Timestamp,
+    /// Served before this moment if the inner service fails.
+    pub error_until: Timestamp,
+    /// `no-cache`: never served without asking.
+    pub always_validate: bool,
+    /// `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache`: never served stale (RFC 9111 §4.2.4).
+    pub never_stale: bool,
+}
+
+/// What to do with a stored response that matches the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reuse {
+    /// Serve it.
+    Fresh,
+    /// Serve it, and refresh it in the background (RFC 5861 §3).
+    WhileRevalidating,
+    /// Serve it: the client said that it may be this stale (`max-stale`).
+    StaleAccepted,
+    /// Ask the inner service first.
+    Validate(Why),
+}
+
+/// Why a stored response is not served without asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Why {
+    /// It is stale.
+    Stale,
+    /// It says `no-cache`.
+    NoCache,
+    /// The request says `no-cache`, or asks for a younger or longer-lived response.
+    Request,
+}
+
+impl Lifespan {
+    /// The life of a response that arrived at `received`, already `age` old.
+    pub fn of(storable: &Storable, received: Timestamp, age: Duration) -> Self {
+        let born = received.saturating_sub(age);
+        let fresh_until = born.saturating_add(storable.lifetime);
+        Self {
+            born,
+            fresh_until,
+            revalidate_until: fresh_until.saturating_add(storable.stale_while_revalidate),
+            error_until: fresh_until.saturating_add(storable.stale_if_error),
+            always_validate: storable.directives.no_cache,
+            never_stale: never_stale(&storable.directives),
+        }
+    }
+
+    /// Its current age (RFC 9111 §4.2.3).
+    pub fn age(&self, now: Timestamp) -> Duration {
+        now.since(self.born)
+    }
+
+    /// Whole seconds until it goes stale, negative once it has.
+    pub fn ttl(&self, now: Timestamp) -> i64 {
+        let left = i64::try_from(self.fresh_until.since(now).as_secs()).unwrap_or(i64::MAX);
+        let over = i64::try_from(now.since(self.fresh_until).as_secs()).unwrap_or(i64::MAX);
+        left - over
+    }
+
+    /// Whether it is fresh.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now < self.fresh_until
+    }
+
+    /// Whether it may be served because the inner service has failed (RFC 5861 §4). `stated` is what the request itself
+    /// allows, where it is honoured.
+    pub fn allows_error(&self, stated: Option<Duration>, now: Timestamp) -> bool {
+        let until = stated.map_or(self.error_until, |stated| self.fresh_until.saturating_add(stated));
+        !self.never_stale && now < self.error_until.max(until)
+    }
+
+    /// The last moment at which anyone could be served this response without asking.
+    pub fn usable_until(&self) -> Timestamp {
+        self.fresh_until.max(self.revalidate_until).max(self.error_until)
+    }
+
+    /// The verdict for a request. `request` is what it says, `None` where the policy does not honour that.
+    pub fn reuse(&self, request: Option<&RequestDirectives>, now: Timestamp) -> Reuse {
+        if self.always_validate {
+            return Reuse::Validate(Why::NoCache);
+        }
+        let Some(request) = request else { return self.by_age(now) };
+        let demanded = request.no_cache
+            || request.max_age.is_some_and(|limit| self.age(now) > limit.saturating_add(self.leave(request)))
+            || request.min_fresh.is_some_and(|margin| self.fresh_until.since(now) < margin);
+        if demanded {
+            return Reuse::Validate(Why::Request);
+        }
+        match self.by_age(now) {
+            Reuse::Validate(Why::Stale) if self.accepts_stale(request, now) => Reuse::StaleAccepted,
+            // A client that sets a limit to staleness means it for background refreshes too.
+            Reuse::WhileRevalidating if request.max_stale.is_some() && !self.accepts_stale(request, now) => {
+                Reuse::Validate(Why::Request)
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn by_age(&self, now: Timestamp) -> Reuse {
+        if now < self.fresh_until {
+            Reuse::Fresh
+        } else if now < self.revalidate_until && !self.never_stale {
+            Reuse::WhileRevalidating
+        } else {
+            Reuse::Validate(Why::Stale)
+        }
+    }
+
+    /// `max-stale` (RFC 9111 §5.2.1.2), which no prohibition of the response yields to.
+    fn accepts_stale(&self, request: &RequestDirectives, now: Timestamp) -> bool {
+        let over = now.since(self.fresh_until);
+        !self.never_stale
+            && match request.max_stale {
+                Some(MaxStale::Any) => true,
+                Some(MaxStale::Within(limit)) => over <= limit,
+                None => false,
+            }
+    }
+
+    /// `max-age` together with `max-stale` accepts a response older by as much (RFC 9111 §5.2.1.1).
+    fn leave(&self, request: &RequestDirectives) -> Duration {
+        match request.max_stale {
+            Some(MaxStale::Any) if !self.never_stale => Duration::MAX,
+            Some(MaxStale::Within(limit)) if !self.never_stale => limit,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const T0: Timestamp = Timestamp::from_unix_secs(1_800_000_000);
+
+    fn span(fresh: u64, revalidate: u64, error: u64) -> Lifespan {
+        let fresh_until = T0.saturating_add(Duration::from_secs(fresh));
+        Lifespan {
+            born: T0,
+            fresh_until,
+            revalidate_until: fresh_until.saturating_add(Duration::from_secs(revalidate)),
+            error_until: fresh_until.saturating_add(Duration::from_secs(error)),
+            always_validate: false,
+            never_stale: false,
+        }
+    }
+
+    fn after(secs: u64) -> Timestamp {
+        T0.saturating_add(Duration::from_secs(secs))
+    }
+
+    fn asks(directives: RequestDirectives) -> Option<RequestDirectives> {
+        Some(directives)
+    }
+
+    #[test]
+    fn a_life_goes_fresh_then_stale_then_out() {
+        let span = span(60, 30, 300);
+        assert_eq!(span.reuse(None, after(0)), Reuse::Fresh);
+        assert_eq!(span.reuse(None, after(59)), Reuse::Fresh);
+        assert_eq!(span.reuse(None, after(60)), Reuse::WhileRevalidating);
+        assert_eq!(span.reuse(None, after(89)), Reuse::WhileRevalidating);
+        assert_eq!(span.reuse(None, after(90)), Reuse::Validate(Why::Stale));
+        assert!(span.allows_error(None, after(359)) && !span.allows_error(None, after(360)));
+        assert_eq!((span.ttl(after(10)), span.ttl(after(70))), (50, -10));
+    }
+
+    #[test]
+    fn max_stale_has_its_limit_and_never_beats_a_prohibition() {
+        let stale = span(10, 0, 0);
+        let within = |secs| {
+            let max_stale = Some(MaxStale::Within(Duration::from_secs(secs)));
+            asks(RequestDirectives { max_stale, ..RequestDirectives::default() })
+        };
+        let any = asks(RequestDirectives { max_stale: Some(MaxStale::Any), ..RequestDirectives::default() });
+        assert_eq!(stale.reuse(within(5).as_ref(), after(15)), Reuse::StaleAccepted);
+        assert_eq!(stale.reuse(within(5).as_ref(), after(16)), Reuse::Validate(Why::Stale));
+        assert_eq!(stale.reuse(any.as_ref(), after(9999)), Reuse::StaleAccepted);
+        let strict = Lifespan { never_stale: true, ..span(10, 30, 300) };
+        for request in [None, any, within(99999)] {
+            assert_eq!(strict.reuse(request.as_ref(), after(15)), Reuse::Validate(Why::Stale));
+            assert!(!strict.allows_error(Some(Duration::from_secs(999)), after(15)));
+        }
+    }
+
+    #[test]
+    fn requests_can_ask_for_more() {
+        let fresh = span(60, 30, 0);
+        let base = RequestDirectives::default();
+        let no_cache = asks(RequestDirectives { no_cache: true, ..base });
+        assert_eq!(fresh.reuse(no_cache.as_ref(), after(1)), Reuse::Validate(Why::Request));
+        let young = asks(RequestDirectives { max_age: Some(Duration::from_secs(5)), ..base });
+        assert_eq!(fresh.reuse(young.as_ref(), after(5)), Reuse::Fresh);
+        assert_eq!(fresh.reuse(young.as_ref(), after(6)), Reuse::Validate(Why::Request));
+        let lasting = asks(RequestDirectives { min_fresh: Some(Duration::from_secs(20)), ..base });
+        assert_eq!(fresh.reuse(lasting.as_ref(), after(40)), Reuse::Fresh);
+        assert_eq!(fresh.reuse(lasting.as_ref(), after(41)), Reuse::Validate(Why::Request));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_stale_is_ever_called_fresh(
+            fresh in 0u64..1000, swr in 0u64..1000, sie in 0u64..1000, at in 0u64..5000,
+            never_stale: bool, always_validate: bool,
+        ) {
+            let span = Lifespan { never_stale, always_validate, ..span(fresh, swr, sie) };
+            let verdict = span.reuse(None, after(at));
+            prop_assert_eq!(verdict == Reuse::Fresh, at < fresh && !always_validate);
+            if never_stale && at >= fresh {
+                prop_assert!(matches!(verdict, Reuse::Validate(_)));
+                prop_assert!(!span.allows_error(None, after(at)));
+            }
+        }
+    }
+}

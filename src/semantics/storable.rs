@@ -1,0 +1,451 @@
+//! May a response be stored (RFC 9111 §3)?
+//!
+//! A response is stored if all of the following hold, tried in this order; the first that fails is the [`Refusal`].
+//!
+//! 1. Its status is final, and neither 206 nor 304; with `must-understand`, one that this crate implements.
+//! 2. Every directive that governs it can be read, and none is `no-store`, or, in a cache that several users share,
+//!    `private`.
+//! 3. It has no `Set-Cookie`, unless the rules say to strip or to keep it.
+//! 4. If the request had credentials, `public`, `s-maxage` or `must-revalidate` allow sharing (§3.5).
+//! 5. It is no event stream, which has no end to wait for.
+//! 6. Its `Vary` can be read, and has no star.
+//! 7. Freshness is asked for: by the response, by the policy, or, where allowed, by heuristic.
+//! 8. It is of use later: it has a lifetime left, or a validator, or may be served stale.
+
+use super::{
+    cache_control::ResponseDirectives,
+    date::Timestamp,
+    freshness::{self, LifetimeSource},
+    targeted::{Governing, governing},
+    validator,
+    vary::{VaryRefusal, nominated},
+};
+use http::{
+    HeaderMap, HeaderName, StatusCode,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, SET_COOKIE},
+};
+use std::{fmt, time::Duration};
+
+/// What the operator says about storing, as far as the standard leaves it open.
+#[derive(Clone, Debug, Default)]
+pub struct StoreRules {
+    /// The lifetime of a response that states none, for the statuses of [`StoreRules::default_statuses`].
+    pub default_lifetime: Option<Duration>,
+    /// Statuses that get the default lifetime, beside those of [`is_storable_by_default`].
+    pub default_statuses: Vec<StatusCode>,
+    /// Lifetimes of single statuses; they come before the default lifetime.
+    pub status_lifetimes: Vec<(StatusCode, Duration)>,
+    /// The policy's lifetimes come before those that the response states. Never before its prohibitions.
+    pub override_response: bool,
+    /// A tenth of the time since `Last-Modified`, where nobody states a lifetime (RFC 9111 §4.2.2).
+    pub heuristic: bool,
+    /// Targeted fields that replace `Cache-Control`, the most specific first (RFC 9213 §2.2).
+    pub targets: Vec<HeaderName>,
+    /// What to do with a response that sets a cookie.
+    pub set_cookie: SetCookie,
+    /// Used until then without asking, after it has gone stale (RFC 5861 §3), where the response does not say.
+    pub stale_while_revalidate: Duration,
+    /// Used until then if the inner service fails (RFC 5861 §4), where the response does not say.
+    pub stale_if_error: Duration,
+}
+
+/// What to do with a response that sets a cookie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SetCookie {
+    /// The response is not stored.
+    #[default]
+    Refuse,
+    /// It is stored without the field.
+    Strip,
+    /// It is stored with the field, as RFC 9111 §7.3 allows, so everyone gets the same cookie.
+    Keep,
+}
+
+/// What of the request matters for storing the response.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreRequest {
+    /// It carried credentials (`Authorization` and what the policy lists), and the cache is shared between users.
+    pub credentials: bool,
+    /// It said `no-store`, and the policy honours what requests say.
+    pub no_store: bool,
+}
+
+/// A response that may be stored, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storable {
+    /// The freshness lifetime.
+    pub lifetime: Duration,
+    /// Who stated it.
+    pub source: LifetimeSource,
+    /// The directives that govern the response.
+    pub directives: ResponseDirectives,
+    /// The request fields that selected it (`Vary`), sorted. `accept-encoding` is among them for every coded response.
+    pub nominated: Vec<HeaderName>,
+    /// How long it may be used stale while it is refreshed.
+    pub stale_while_revalidate: Duration,
+    /// How long it may be used stale if the inner service fails.
+    pub stale_if_error: Duration,
+}
+
+/// Why a response is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// 1xx, 206 or 304: no complete response (RFC 9111 §3).
+    Status,
+    /// `must-understand` with a status that this crate does not implement (§5.2.2.3).
+    MustUnderstand,
+    /// `no-store` (§5.2.2.5).
+    NoStore,
+    /// The request said `no-store`, and the policy honours it (§5.2.1.5).
+    RequestNoStore,
+    /// A directive that cannot be read might have forbidden it.
+    MalformedDirectives,
+    /// `private` in a cache that several users share (§5.2.2.7).
+    Private,
+    /// `Set-Cookie`: it is meant for one client.
+    SetCookie,
+    /// The request had credentials and the response does not allow sharing (§3.5).
+    Credentials,
+    /// `text/event-stream`.
+    EventStream,
+    /// `Vary` forbids it, see the reason.
+    Vary(VaryRefusal),
+    /// Nobody states a lifetime for a response with this status.
+    NoLifetime,
+    /// Stale on arrival, without a validator and without leave to serve it stale.
+    Useless,
+}
+
+/// The verdict on a response that has just arrived. `age` is its [`freshness::initial_age`].
+pub fn storable(
+    request: StoreRequest,
+    status: StatusCode,
+    headers: &HeaderMap,
+    rules: &StoreRules,
+    received: Timestamp,
+    age: Duration,
+) -> Result<Storable, Refusal> {
+    if status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Err(Refusal::Status);
+    }
+    let governing = governing(headers, &rules.targets);
+    let directives = governing.directives;
+    // §5.2.2.3: where a cache understands the status, must-understand lets it ignore no-store.
+    if directives.must_understand && !is_understood(status) {
+        return Err(Refusal::MustUnderstand);
+    }
+    if directives.no_store && !directives.must_understand {
+        return Err(Refusal::NoStore);
+    }
+    if request.no_store {
+        return Err(Refusal::RequestNoStore);
+    }
+    if directives.malformed {
+        return Err(Refusal::MalformedDirectives);
+    }
+    if directives.private {
+        return Err(Refusal::Private);
+    }
+    if rules.set_cookie == SetCookie::Refuse && headers.contains_key(SET_COOKIE) {
+        return Err(Refusal::SetCookie);
+    }
+    if request.credentials && !allows_credentials(&directives) {
+        return Err(Refusal::Credentials);
+    }
+    if is_event_stream(headers) {
+        return Err(Refusal::EventStream);
+    }
+    let mut nominated = nominated(headers).map_err(Refusal::Vary)?;
+    if headers.contains_key(CONTENT_ENCODING)
+        && let Err(place) = nominated.binary_search_by(|name| name.as_str().cmp(ACCEPT_ENCODING.as_str()))
+    {
+        nominated.insert(place, ACCEPT_ENCODING);
+    }
+    let (lifetime, source) = lifetime(status, &governing, headers, rules, received).ok_or(Refusal::NoLifetime)?;
+    let stale = !never_stale(&directives);
+    let allowed = |stated: Option<Duration>, policy: Duration| match stated {
+        _ if !stale => Duration::ZERO,
+        Some(stated) if !rules.override_response => stated,
+        Some(stated) if policy.is_zero() => stated,
+        _ => policy,
+    };
+    let storable = Storable {
+        lifetime,
+        source,
+        directives,
+        nominated,
+        stale_while_revalidate: allowed(directives.stale_while_revalidate, rules.stale_while_revalidate),
+        stale_if_error: allowed(directives.stale_if_error, rules.stale_if_error),
+    };
+    if storable.is_useful(headers, age) { Ok(storable) } else { Err(Refusal::Useless) }
+}
+
+/// Statuses that a policy's default lifetime covers. The others describe one request or a passing trouble.
+pub fn is_storable_by_default(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 410)
+}
+
+/// Whether the response explicitly allows to be used for other requests although its own, or theirs, have credentials
+/// (RFC 9111 §3.5).
+pub fn allows_credentials(directives: &ResponseDirectives) -> bool {
+    directives.public || directives.s_maxage.is_some() || directives.must_revalidate
+}
+
+/// Whether the response must not be used stale, whatever anybody else allows (RFC 9111 §4.2.4).
+pub fn never_stale(directives: &ResponseDirectives) -> bool {
+    directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some() || directives.no_cache
+}
+
+/// Whether a failure with this status leaves a stored response alone that may still be used stale.
+pub fn is_passing_trouble(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status.as_u16(), 408 | 413 | 429 | 431)
+}
+
+/// Statuses whose caching behaviour this crate implements, for `must-understand`.
+fn is_understood(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200 | 201
+            | 202
+            | 203
+            | 204
+            | 300
+            | 301
+            | 302
+            | 303
+            | 307
+            | 308
+            | 400
+            | 403
+            | 404
+            | 405
+            | 410
+            | 414
+            | 500
+            | 501
+            | 502
+            | 503
+            | 504
+    )
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    const NAME: &[u8] = b"text/event-stream";
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let value = value.as_bytes().trim_ascii_start();
+        value.get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME))
+    })
+}
+
+fn lifetime(
+    status: StatusCode,
+    governing: &Governing,
+    headers: &HeaderMap,
+    rules: &StoreRules,
+    received: Timestamp,
+) -> Option<(Duration, LifetimeSource)> {
+    let directives = &governing.directives;
+    let stated = freshness::explicit_lifetime(governing, headers, received);
+    // `no-cache` alone asks to be stored and validated each time (§5.2.2.4).
+    let stated = stated.or_else(|| {
+        let validated = directives.no_cache && freshness::is_heuristically_cacheable(status);
+        validated.then_some((Duration::ZERO, LifetimeSource::MaxAge))
+    });
+    let policy = || {
+        let own = rules.status_lifetimes.iter().find(|(of, _)| *of == status).map(|(_, lifetime)| *lifetime);
+        let covered = is_storable_by_default(status) || rules.default_statuses.contains(&status);
+        let lifetime = own.or_else(|| rules.default_lifetime.filter(|_| covered));
+        lifetime.map(|lifetime| (lifetime, LifetimeSource::Policy))
+    };
+    let chosen = if rules.override_response { policy().or(stated) } else { stated.or_else(policy) };
+    chosen.or_else(|| {
+        let heuristic = || freshness::heuristic_lifetime(status, directives, headers, received);
+        let lifetime = rules.heuristic.then(heuristic).flatten()?;
+        Some((lifetime, LifetimeSource::Heuristic))
+    })
+}
+
+impl Storable {
+    fn is_useful(&self, headers: &HeaderMap, age: Duration) -> bool {
+        let validatable = validator::has_validator(headers);
+        if self.directives.no_cache {
+            return validatable;
+        }
+        let usable = self.lifetime.saturating_add(self.stale_while_revalidate.max(self.stale_if_error));
+        validatable || usable > age
+    }
+}
+
+impl Refusal {
+    /// Every refusal, in the order of [`Refusal::index`].
+    pub const ALL: [Self; 14] = [
+        Self::Status,
+        Self::MustUnderstand,
+        Self::NoStore,
+        Self::RequestNoStore,
+        Self::MalformedDirectives,
+        Self::Private,
+        Self::SetCookie,
+        Self::Credentials,
+        Self::EventStream,
+        Self::Vary(VaryRefusal::Star),
+        Self::Vary(VaryRefusal::Malformed),
+        Self::Vary(VaryRefusal::TooLarge),
+        Self::NoLifetime,
+        Self::Useless,
+    ];
+
+    /// The reason as one word, for metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::MustUnderstand => "must-understand",
+            Self::NoStore => "no-store",
+            Self::RequestNoStore => "request-no-store",
+            Self::MalformedDirectives => "malformed-directives",
+            Self::Private => "private",
+            Self::SetCookie => "set-cookie",
+            Self::Credentials => "credentials",
+            Self::EventStream => "event-stream",
+            Self::Vary(reason) => reason.as_str(),
+            Self::NoLifetime => "no-lifetime",
+            Self::Useless => "useless",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    const NOW: Timestamp = Timestamp::from_unix_millis(1_800_000_000_000);
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+            .collect()
+    }
+
+    fn verdict(status: u16, fields: &[(&'static str, &str)], rules: &StoreRules) -> Result<u64, Refusal> {
+        let status = StatusCode::from_u16(status).unwrap();
+        let request = StoreRequest::default();
+        storable(request, status, &headers(fields), rules, NOW, Duration::ZERO).map(|yes| yes.lifetime.as_secs())
+    }
+
+    fn minute() -> StoreRules {
+        StoreRules { default_lifetime: Some(Duration::from_secs(60)), ..StoreRules::default() }
+    }
+
+    #[test]
+    fn a_default_lifetime_covers_the_statuses_that_describe_the_resource() {
+        let covered = [200, 203, 204, 300, 301, 308, 404, 410];
+        for status in 200..600 {
+            let expected = match status {
+                206 | 304 => Err(Refusal::Status),
+                _ if covered.contains(&status) => Ok(60),
+                _ => Err(Refusal::NoLifetime),
+            };
+            assert_eq!(verdict(status, &[], &minute()), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_stated_lifetime_covers_every_complete_status() {
+        for status in 200..600 {
+            let expected = if matches!(status, 206 | 304) { Err(Refusal::Status) } else { Ok(5) };
+            assert_eq!(verdict(status, &[("cache-control", "max-age=5")], &minute()), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn must_understand_needs_a_known_status_and_silences_no_store() {
+        let fields = [("cache-control", "max-age=5, must-understand, no-store")];
+        assert_eq!(verdict(200, &fields, &minute()), Ok(5));
+        assert_eq!(verdict(299, &fields, &minute()), Err(Refusal::MustUnderstand));
+        assert_eq!(verdict(599, &fields, &minute()), Err(Refusal::MustUnderstand));
+    }
+
+    #[test]
+    fn prohibitions_hold_even_where_the_policy_overrides() {
+        let rules = StoreRules { override_response: true, ..minute() };
+        for (field, value, refusal) in [
+            ("cache-control", "no-store", Refusal::NoStore),
+            ("cache-control", "private", Refusal::Private),
+            ("cache-control", "private=\"x\", max-age=5", Refusal::Private),
+            ("cache-control", "max-age=x", Refusal::MalformedDirectives),
+            ("set-cookie", "a=b", Refusal::SetCookie),
+            ("vary", "*", Refusal::Vary(VaryRefusal::Star)),
+            ("content-type", "Text/Event-Stream; charset=utf-8", Refusal::EventStream),
+            ("cache-control", "no-cache", Refusal::Useless),
+        ] {
+            assert_eq!(verdict(200, &[(field, value)], &rules), Err(refusal), "{field}: {value}");
+        }
+        assert_eq!(verdict(200, &[("cache-control", "max-age=5")], &rules), Ok(60), "lifetimes it does override");
+        assert_eq!(verdict(200, &[("cache-control", "max-age=5")], &minute()), Ok(5));
+    }
+
+    #[test]
+    fn without_a_policy_nothing_is_stored_unasked() {
+        assert_eq!(verdict(200, &[], &StoreRules::default()), Err(Refusal::NoLifetime));
+        assert_eq!(verdict(200, &[("etag", "\"a\"")], &StoreRules::default()), Err(Refusal::NoLifetime));
+    }
+
+    #[test]
+    fn a_stale_arrival_needs_a_use() {
+        let none = StoreRules::default();
+        assert_eq!(verdict(200, &[("cache-control", "max-age=0")], &none), Err(Refusal::Useless));
+        assert_eq!(verdict(200, &[("cache-control", "max-age=0"), ("etag", "\"a\"")], &none), Ok(0));
+        assert_eq!(verdict(200, &[("cache-control", "max-age=0, stale-while-revalidate=9")], &none), Ok(0));
+        assert_eq!(verdict(200, &[("cache-control", "no-cache"), ("etag", "\"a\"")], &none), Ok(0));
+    }
+
+    #[test]
+    fn credentials_need_leave() {
+        let request = StoreRequest { credentials: true, no_store: false };
+        let verdict = |directives: &str| {
+            let fields = headers(&[("cache-control", directives)]);
+            storable(request, StatusCode::OK, &fields, &minute(), NOW, Duration::ZERO).map(|_| ())
+        };
+        assert_eq!(verdict("max-age=600"), Err(Refusal::Credentials));
+        for leave in ["public, max-age=600", "s-maxage=600", "max-age=600, must-revalidate"] {
+            assert_eq!(verdict(leave), Ok(()), "{leave}");
+        }
+    }
+
+    #[test]
+    fn a_coded_response_is_kept_apart_by_accept_encoding() {
+        let fields = headers(&[("content-encoding", "gzip"), ("vary", "x-a, Accept")]);
+        let verdict =
+            storable(StoreRequest::default(), StatusCode::OK, &fields, &minute(), NOW, Duration::ZERO).unwrap();
+        assert_eq!(verdict.nominated, ["accept", "accept-encoding", "x-a"]);
+    }
+
+    #[test]
+    fn stale_windows_follow_the_response_and_its_prohibitions() {
+        let rules = StoreRules {
+            stale_while_revalidate: Duration::from_secs(30),
+            stale_if_error: Duration::from_secs(300),
+            ..minute()
+        };
+        let windows = |directives: &str| {
+            let fields = headers(&[("cache-control", directives)]);
+            let yes = storable(StoreRequest::default(), StatusCode::OK, &fields, &rules, NOW, Duration::ZERO).unwrap();
+            (yes.stale_while_revalidate.as_secs(), yes.stale_if_error.as_secs())
+        };
+        assert_eq!(windows("max-age=1"), (30, 300));
+        assert_eq!(windows("max-age=1, stale-while-revalidate=5, stale-if-error=0"), (5, 0));
+        for strict in ["must-revalidate", "proxy-revalidate", "s-maxage=1"] {
+            assert_eq!(windows(&format!("max-age=1, {strict}")), (0, 0), "{strict}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests that attach the layer to real servers.
