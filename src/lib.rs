@@ -1,5 +1,65 @@
 //! Response caching for [tower](https://docs.rs/tower): a layer for axum, tonic, warp and hyper that follows RFC 9111.
+//!
+//! An application answers the same expensive questions again and again. [`CacheLayer`] answers the second one from
+//! memory, as the standard and a [`Policy`] allow, and says in every response what it did.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use larder::{Cache, CacheLayer, Policy};
+//! use std::time::Duration;
+//!
+//! let cache = Cache::in_memory(256 << 20);
+//! let app: Router = Router::new()
+//!     .route("/products", get(|| async { "all the products" }))
+//!     .layer(CacheLayer::new(&cache, Policy::fresh_for(Duration::from_secs(60))));
+//! ```
+//!
+//! # What is stored, what is served
+//!
+//! A response is stored if all the rules of [`semantics::storable`] hold: in short, someone gave it a lifetime, nobody
+//! forbade it, and it is not for one client alone. It is then served with its [`Age`](https://www.rfc-editor.org/rfc/rfc9111#section-5.1)
+//! while it is fresh; within [`stale_while_revalidate`](Policy::stale_while_revalidate) at once, with one refresh in the
+//! background; within [`stale_if_error`](Policy::stale_if_error) when the inner service fails; and else after the inner
+//! service was asked whether it still holds. `If-None-Match`, `If-Modified-Since`, `Range` and HEAD are answered from the
+//! stored response. A successful unsafe request invalidates what it changed, and [`Cache::invalidate`] whatever you name.
+//!
+//! # Who may share
+//!
+//! By default a request with a `Cookie` neither reads nor fills the cache, and what was stored for a request with
+//! `Authorization` is shared only if the response itself allows it (`public`, `s-maxage`, `must-revalidate`). The key of
+//! a response holds method, scheme, host, port, path and query, and the fields that tell a handler of another host
+//! (`X-Forwarded-Host` and its like). HTTP/1.1 requests do not say whether they came by TLS: a server that knows puts an
+//! [`http::uri::Scheme`] into the request's extensions. Put the layer inside of the one that authenticates: a cache outside of it would
+//! answer before anybody has asked who is there.
+//!
+//! # Where to put it
+//!
+//! | order, from outside | what it means |
+//! |---|---|
+//! | authentication, `CacheLayer`, handler | every request is authenticated, then may be a hit |
+//! | `CacheLayer`, `CompressionLayer`, handler | each coding is stored, hits cost no compression |
+//! | `CompressionLayer`, `CacheLayer`, handler | one copy is stored, each hit is compressed again |
+//! | `CacheLayer`, `ConcurrencyLimitLayer`, handler | a hit takes no permit, and waits for none |
+//! | `TimeoutLayer`, `CacheLayer`, handler | a slow miss is cut off, and stores nothing |
+//!
+//! # Bodies
+//!
+//! The first client gets the bytes as the inner service yields them; they are written down on the way and stored once the
+//! body has ended as it should. A body that is too long, breaks off, or is not as long as was declared goes on to its
+//! client just as it is, and is not stored. Event streams, upgrades and everything that is not stored pass through
+//! untouched.
+//!
+//! # Features
+//!
+//! | feature | default | what it does |
+//! |---|---|---|
+//! | `axum` | yes | keys use the path as the client sent it, also inside `Router::nest` |
+//! | `test-util` | no | [`test_util`]: a cache with a manual clock, and assertions, for your own tests |
+//!
+//! Without `axum`, a layer inside a `nest` sees the path without its prefix, and two nests with the same inner paths
+//! would share: leave the feature on, or set [`Policy::uri`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(feature = "test-util"), allow(rustdoc::broken_intra_doc_links))]
 
 mod cache;
 mod clock;
@@ -17,7 +77,6 @@ pub mod test_util;
 
 pub use cache::{Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError, Stats};
 pub use invalidation::{InvalidateError, Invalidated, Selector};
-pub use key::Key;
 pub use layers::cache::{CacheLayer, CacheService, ResponseBody, ResponseFuture};
 pub use outcome::{Bypass, NotStored, Outcome};
 pub use policy::{NamedPolicy, Policy, PolicyError, RequestDirectives};

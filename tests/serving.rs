@@ -275,6 +275,43 @@ async fn what_an_unsafe_method_changes_is_gone() {
 }
 
 #[tokio::test]
+async fn a_change_that_was_never_answered_may_have_been_made() {
+    let (cache, _) = test_util::cache();
+    let cached = app(&cache, Policy::fresh_for(MINUTE), &Inner::with(&[]));
+    let gone = CacheLayer::invalidating(&cache).layer(tower::service_fn(|_: Request<Body>| async {
+        std::future::pending::<()>().await;
+        Ok::<_, Infallible>(Response::new(Body::empty()))
+    }));
+    let failing = CacheLayer::invalidating(&cache)
+        .layer(tower::service_fn(|_: Request<Body>| async { Err::<Response<Body>, _>("broken") }));
+    get(&cached, &[]).await;
+    let mut cancelled = Box::pin(gone.oneshot(request(Method::PUT, "/x", &[])));
+    assert!(futures_poll(&mut cancelled).is_pending());
+    assert_hit!(get(&cached, &[]).await.0);
+    drop(cancelled);
+    assert_miss!(get(&cached, &[]).await.0);
+    assert!(failing.oneshot(request(Method::PUT, "/x", &[])).await.is_err());
+    assert_miss!(get(&cached, &[]).await.0);
+}
+
+fn futures_poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    std::pin::Pin::new(future).poll(&mut Context::from_waker(std::task::Waker::noop()))
+}
+
+#[tokio::test]
+async fn a_layer_that_only_invalidates_stores_nothing() {
+    let (cache, _) = test_util::cache();
+    let inner = Inner::with(&[]);
+    let cached = app(&cache, Policy::fresh_for(MINUTE), &inner);
+    let changing = CacheLayer::invalidating(&cache).layer(inner.clone());
+    get(&cached, &[]).await;
+    assert_bypass!(get(&changing, &[]).await.0);
+    assert_hit!(get(&cached, &[]).await.0);
+    ask(&changing, request(Method::DELETE, "/x", &[])).await;
+    assert_miss!(get(&cached, &[]).await.0);
+}
+
+#[tokio::test]
 async fn an_invalidation_holds_when_it_returns() {
     let (cache, _) = test_util::cache();
     let inner = Inner::with(&[]);

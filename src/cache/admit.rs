@@ -96,7 +96,7 @@ impl Facts {
 /// The verdict on a request, before anything is looked up.
 pub(crate) fn admit(rules: &Rules, parts: &Parts, body: BodyFacts) -> Admission {
     let mut facts = Facts::of(&parts.headers);
-    let cacheable = parts.method == Method::GET || (rules.head && parts.method == Method::HEAD);
+    let cacheable = (rules.get && parts.method == Method::GET) || (rules.head && parts.method == Method::HEAD);
     if !cacheable {
         let change = !invalidation::is_safe(&parts.method);
         return Admission::Bypass(Bypass::Method, change.then(|| Box::new(Change::of(rules, parts))));

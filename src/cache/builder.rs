@@ -169,7 +169,7 @@ impl CacheBuilder {
 /// ```
 /// # use larder::{Cache, CacheLayer, Caches, Policy};
 /// # use std::time::Duration;
-/// let minutes = |minutes| Duration::from_secs(60 * minutes);
+/// let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
 /// let caches = Caches::builder()
 ///     .cache("query", Cache::builder().default_policy(Policy::fresh_for(minutes(15))))
 ///     .cache("api", Cache::builder().default_policy(Policy::fresh_for(minutes(3))))

@@ -105,7 +105,7 @@ fn length(length: usize) -> [u8; 4] {
 
 /// A finished key, as it lies beside the stored response. `Display` gives the readable text.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Key(Box<[u8]>);
+pub(crate) struct Key(Box<[u8]>);
 
 impl Key {
     pub(crate) fn as_bytes(&self) -> &[u8] {

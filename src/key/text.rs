@@ -79,11 +79,7 @@ fn write_field(f: &mut fmt::Formatter<'_>, value: &[u8]) -> fmt::Result {
         if !std::mem::take(&mut first) {
             f.write_char(',')?;
         }
-        if secret {
-            credentials::write_digest(f, value)?
-        } else {
-            write_escaped(f, value, b"")?
-        }
+        write_value(f, value, secret, b"")?;
         values = rest;
     }
     Ok(())
@@ -102,9 +98,13 @@ fn write_query(f: &mut fmt::Formatter<'_>, query: &[u8]) -> fmt::Result {
         let Some(value) = value else { continue };
         f.write_char('=')?;
         let secret = std::str::from_utf8(name).is_ok_and(credentials::is_credential_name);
-        if secret { credentials::write_digest(f, value)? } else { write_escaped(f, value, b"%")? }
+        write_value(f, value, secret, b"%")?;
     }
     Ok(())
+}
+
+fn write_value(f: &mut fmt::Formatter<'_>, value: &[u8], secret: bool, also: &[u8]) -> fmt::Result {
+    if secret { credentials::write_digest(f, value) } else { write_escaped(f, value, also) }
 }
 
 /// Unreserved characters and those given as they are, all else percent-encoded.

@@ -42,6 +42,7 @@ pub struct Policy {
     store: StoreRules,
     key: KeyRules,
     methods: Vec<Method>,
+    only_invalidates: bool,
     max_body: Option<usize>,
     max_key: usize,
     max_variants: usize,
@@ -116,6 +117,7 @@ impl Policy {
             store: StoreRules::default(),
             key: KeyRules::default(),
             methods: vec![Method::GET, Method::HEAD],
+            only_invalidates: false,
             max_body: None,
             max_key: 8 * 1024,
             max_variants: 32,
@@ -311,6 +313,11 @@ impl Policy {
     pub fn max_variants(mut self, variants: usize) -> Self {
         self.max_variants = variants;
         self
+    }
+
+    /// A policy that reads and fills nothing.
+    pub(crate) fn invalidating() -> Self {
+        Self { only_invalidates: true, ..Self::from_response() }
     }
 
     /// The name, if it has one.

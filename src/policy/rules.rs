@@ -24,6 +24,9 @@ pub(crate) struct Rules {
     pub(crate) key: KeyRules,
     /// The parts of every key that do not depend on the request.
     pub(crate) key_prefix: Box<[u8]>,
+    /// GET is looked up and fills.
+    pub(crate) get: bool,
+    /// HEAD is looked up.
     pub(crate) head: bool,
     pub(crate) max_body: usize,
     pub(crate) max_key: usize,
@@ -52,7 +55,8 @@ impl Rules {
             store: StoreRules { targets, ..policy.store.clone() },
             key: policy.key.clone(),
             key_prefix: key_prefix(policy, unit),
-            head: policy.methods.contains(&Method::HEAD),
+            get: !policy.only_invalidates,
+            head: !policy.only_invalidates && policy.methods.contains(&Method::HEAD),
             max_body: policy.max_body.unwrap_or(8 * 1024 * 1024).min(unit.largest_body),
             max_key: policy.max_key,
             max_variants: policy.max_variants,

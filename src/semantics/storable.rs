@@ -279,7 +279,7 @@ impl Storable {
 }
 
 impl Refusal {
-    /// Every refusal, in the order of [`Refusal::index`].
+    /// Every refusal.
     pub const ALL: [Self; 14] = [
         Self::Status,
         Self::MustUnderstand,

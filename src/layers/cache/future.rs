@@ -4,7 +4,7 @@ use crate::{
     semantics::cache_status::Forward,
 };
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use std::{
@@ -104,15 +104,26 @@ where
 }
 
 impl Aside {
-    fn finish<B>(self, response: &mut Response<B>) {
+    fn finish<B>(mut self, response: &mut Response<B>) {
+        let change = self.change.take();
         let Shared { cache, rules } = &*self.shared;
         let status = response.status();
-        if let Some(change) = self.change.filter(|_| status.is_success() || status.is_redirection()) {
+        if let Some(change) = change.filter(|_| status.is_success() || status.is_redirection()) {
             cache.invalidate_changed(rules, &change, response.headers());
         }
         strip_own_fields(response.headers_mut(), rules);
         let note = Forwarded { status: Some(status), detail: Some(self.reason), ..Forwarded::default() };
         cache.status_line().say_forwarded(response.headers_mut(), self.forward, note, false);
+    }
+}
+
+/// A change that was asked for and never answered, because the service failed or the client went away, may have been
+/// made all the same.
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Some(change) = self.change.take() {
+            self.shared.cache.invalidate_changed(&self.shared.rules, &change, &HeaderMap::new());
+        }
     }
 }
 

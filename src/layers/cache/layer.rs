@@ -50,6 +50,12 @@ impl CacheLayer {
         }
     }
 
+    /// A layer for routes that only change things: it stores nothing, and successful unsafe requests through it
+    /// invalidate their target in this cache (RFC 9111 §4.4), as they do through every other layer.
+    pub fn invalidating(cache: &Cache) -> Self {
+        Self::new(cache, Policy::invalidating())
+    }
+
     /// A layer over this cache with this policy.
     ///
     /// # Errors
