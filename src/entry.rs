@@ -1,7 +1,7 @@
 //! A stored response: head, body, trailers, and what decides whether it may be served.
 
 use crate::{
-    invalidation::{Checked, Resource, Seq},
+    invalidation::{Checked, Footprint, Seq},
     semantics::{
         date::{Timestamp, http_date},
         fields::strip_connection_fields,
@@ -36,7 +36,7 @@ pub(crate) struct Entry {
     /// `public`, `s-maxage` or `must-revalidate`: for requests with credentials too (RFC 9111 §3.5).
     pub(crate) allows_credentials: bool,
     pub(crate) nominated: Box<[HeaderName]>,
-    pub(crate) resource: Resource,
+    pub(crate) footprint: Footprint,
     /// The end of the invalidation log before the fill began.
     pub(crate) stamp: Seq,
     /// Fills are numbered as they begin.
@@ -56,7 +56,7 @@ pub(crate) struct Origin {
     pub(crate) storable: Storable,
     pub(crate) received: Timestamp,
     pub(crate) age: Duration,
-    pub(crate) resource: Resource,
+    pub(crate) footprint: Footprint,
     pub(crate) stamp: Seq,
     pub(crate) started: u64,
 }
@@ -73,7 +73,7 @@ pub(crate) struct Keeping<'a> {
 
 impl Entry {
     pub(crate) fn new(origin: Origin, body: Bytes, trailers: Option<HeaderMap>, how: Keeping<'_>) -> Self {
-        let Origin { status, mut headers, storable, received, age, resource, stamp, started } = origin;
+        let Origin { status, mut headers, storable, received, age, footprint, stamp, started } = origin;
         strip_connection_fields(&mut headers);
         if how.set_cookie == SetCookie::Strip {
             headers.remove(SET_COOKIE);
@@ -95,7 +95,7 @@ impl Entry {
             trailers,
             allows_credentials: allows_credentials(&storable.directives),
             nominated: storable.nominated.into(),
-            resource,
+            footprint,
             stamp,
             started,
             discard_at: lifespan.usable_until().saturating_add(keep),

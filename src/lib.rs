@@ -65,6 +65,7 @@ mod cache;
 mod clock;
 mod credentials;
 mod entry;
+mod identity;
 mod invalidation;
 mod key;
 mod layers;
@@ -76,7 +77,9 @@ mod store;
 pub mod test_util;
 
 pub use cache::{Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError, Stats};
+pub use identity::Identity;
 pub use invalidation::{InvalidateError, Invalidated, Selector};
 pub use layers::cache::{CacheLayer, CacheService, ResponseBody, ResponseFuture};
+pub use layers::identity::{IdentityFuture, IdentityLayer, IdentityService};
 pub use outcome::{Bypass, NotStored, Outcome};
 pub use policy::{NamedPolicy, Policy, PolicyError, RequestDirectives};

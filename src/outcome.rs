@@ -39,6 +39,8 @@ pub enum Bypass {
     Cookie,
     /// `If-Match` or `If-Unmodified-Since`: only the inner service can tell.
     Precondition,
+    /// The policy keys on a part of the identity that the request lacks.
+    IdentityMissing,
     /// The key would be longer than the policy allows.
     KeyTooLong,
     /// A closure of the application panicked.
@@ -65,6 +67,9 @@ pub enum NotStored {
     Superseded,
     /// It does not fit into the memory tier.
     NoRoom,
+    /// An identity was established inside of the cache, too late to be part of the key: the identity layer belongs
+    /// outside.
+    IdentityAfterCache,
 }
 
 impl Outcome {
@@ -81,7 +86,7 @@ impl Outcome {
 }
 
 impl Bypass {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Method,
         Self::MethodOverride,
         Self::Upgrade,
@@ -93,6 +98,7 @@ impl Bypass {
         Self::RewrittenUrl,
         Self::Cookie,
         Self::Precondition,
+        Self::IdentityMissing,
         Self::KeyTooLong,
         Self::CallbackPanicked,
     ];
@@ -108,6 +114,7 @@ impl Bypass {
             Self::RewrittenUrl => "rewritten-url",
             Self::Cookie => "cookie",
             Self::Precondition => "precondition",
+            Self::IdentityMissing => "identity-missing",
             Self::KeyTooLong => "key-too-long",
             Self::CallbackPanicked => "callback-panicked",
         }
@@ -126,6 +133,7 @@ impl NotStored {
             Self::Invalidated => "invalidated",
             Self::Superseded => "superseded",
             Self::NoRoom => "no-room",
+            Self::IdentityAfterCache => "identity-after-cache",
         }
     }
 
@@ -139,6 +147,7 @@ impl NotStored {
             Self::Invalidated,
             Self::Superseded,
             Self::NoRoom,
+            Self::IdentityAfterCache,
         ])
     }
 }

@@ -1,6 +1,7 @@
 //! Which requests look into the cache, and under which key.
 
 use crate::{
+    identity::{Identity, IdentityUnknown, Sharing},
     key::{KeyBuf, is_forwarding},
     outcome::Bypass,
     policy::{Cookies, Rules},
@@ -58,6 +59,18 @@ impl Facts {
     const REWRITTEN_URL: Self = Self(1 << 10);
     pub(crate) const ACCEPT_ENCODING: Self = Self(1 << 11);
 
+    /// What is stored for the request is served to one user only.
+    pub(crate) const ONE_USER: Self = Self(1 << 12);
+
+    /// What the identity adds: where it is part of the key, credentials say nothing more.
+    fn shared_by(self, sharing: Sharing) -> Self {
+        match sharing {
+            Sharing::Everyone => self,
+            Sharing::Group => Self(self.0 & !Self::CREDENTIALS.0),
+            Sharing::OneUser => Self(self.0 & !Self::CREDENTIALS.0 | Self::ONE_USER.0),
+        }
+    }
+
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
@@ -107,13 +120,13 @@ pub(crate) fn admit(rules: &Rules, parts: &Parts, body: BodyFacts) -> Admission 
     if rules.credential_headers.iter().any(|name| parts.headers.contains_key(name)) {
         facts.0 |= Facts::CREDENTIALS.0;
     }
-    match key(rules, parts, body, facts) {
+    match key(rules, parts, body, &mut facts) {
         Ok(key) => Admission::Lookup(key, facts),
         Err(reason) => Admission::Bypass(reason, None),
     }
 }
 
-fn key(rules: &Rules, parts: &Parts, body: BodyFacts, facts: Facts) -> Result<KeyBuf, Bypass> {
+fn key(rules: &Rules, parts: &Parts, body: BodyFacts, facts: &mut Facts) -> Result<KeyBuf, Bypass> {
     if facts.has(Facts::UPGRADE) {
         return Err(Bypass::Upgrade);
     }
@@ -123,20 +136,33 @@ fn key(rules: &Rules, parts: &Parts, body: BodyFacts, facts: Facts) -> Result<Ke
     if facts.has(Facts::REWRITTEN_URL) {
         return Err(Bypass::RewrittenUrl);
     }
-    if facts.has(Facts::COOKIE) && rules.cookies == Cookies::Bypass {
-        return Err(Bypass::Cookie);
-    }
     if facts.has(Facts::DEMANDS_ORIGIN) {
         return Err(Bypass::Precondition);
     }
     let uri = target_uri(rules, parts)?;
     let target = Target::of(&uri, &parts.headers, scheme(parts)).map_err(Bypass::Ambiguous)?;
-    let mut key = KeyBuf::starting_with(&rules.key_prefix);
+    let mut key = KeyBuf::starting_with(&rules.unit_prefix);
+    let sharing = share(rules, parts, *facts, &mut key)?;
+    *facts = facts.shared_by(sharing);
+    key.encoded(&rules.policy_prefix);
     rules.key.write(&mut key, &target, &parts.headers, facts.has(Facts::FORWARDED));
     if key.as_bytes().len() > rules.max_key {
         return Err(Bypass::KeyTooLong);
     }
     Ok(key)
+}
+
+/// Writes whose response it is, and tells who shares it.
+fn share(rules: &Rules, parts: &Parts, facts: Facts, key: &mut KeyBuf) -> Result<Sharing, Bypass> {
+    if parts.extensions.get::<IdentityUnknown>().is_some() {
+        return Err(Bypass::CallbackPanicked);
+    }
+    let sharing = rules.scope.write(parts.extensions.get::<Identity>(), key)?;
+    // An established identity stands for the cookie that it was made of.
+    if sharing == Sharing::Everyone && facts.has(Facts::COOKIE) && rules.cookies == Cookies::Bypass {
+        return Err(Bypass::Cookie);
+    }
+    Ok(sharing)
 }
 
 /// The target as the client sent it: what the policy says, what axum remembers of it, or the request's own.

@@ -4,7 +4,8 @@ use super::Cache;
 use crate::{
     cache::{Change, Facts, target_uri},
     entry::{Entry, Keeping, Origin, take},
-    invalidation::{Record, Resource, Seq},
+    identity::Identity,
+    invalidation::{Footprint, Record, Seq, Subject},
     key::{Key, KeyBuf},
     outcome::NotStored,
     policy::Rules,
@@ -32,7 +33,7 @@ pub(crate) struct Fill {
     /// The request as the client sent it: its fields select the variant.
     request: HeaderMap,
     asked: StoreRequest,
-    resource: Resource,
+    footprint: Footprint,
     stamp: Seq,
     started: u64,
     requested: Timestamp,
@@ -61,12 +62,16 @@ impl Fill {
         let uri = target_uri(rules, parts).map_or_else(|_| parts.uri.clone(), std::borrow::Cow::into_owned);
         let credentials = facts.has(Facts::CREDENTIALS);
         Self {
-            resource: cache.resource(rules, &uri, parts),
+            footprint: cache.footprint(rules, &uri, parts),
             cache: cache.clone(),
             rules: Arc::clone(rules),
             key,
             request: parts.headers.clone(),
-            asked: StoreRequest { credentials, no_store: directives.is_some_and(|request| request.no_store) },
+            asked: StoreRequest {
+                credentials,
+                no_store: directives.is_some_and(|request| request.no_store),
+                one_user: facts.has(Facts::ONE_USER),
+            },
             stamp: cache.ledger().applied(),
             started: cache.begin_fill(),
             requested: cache.now(),
@@ -144,7 +149,7 @@ impl Fill {
             storable,
             received,
             age,
-            resource: self.resource,
+            footprint: self.footprint.clone(),
             stamp: self.stamp,
             started: self.started,
         };
@@ -256,17 +261,17 @@ impl Drop for Recording {
 }
 
 impl Cache {
-    /// The rows of the ledger that a request's target can be hit by.
-    fn resource(&self, rules: &Rules, uri: &Uri, parts: &Parts) -> Resource {
-        match Target::of(uri, &parts.headers, super::admit::scheme(parts)) {
-            Ok(target) => self.resource_of(rules, &target),
-            Err(_) => self.ledger().resource(None, uri.path(), uri.query()),
-        }
-    }
-
-    fn resource_of(&self, rules: &Rules, target: &Target<'_>) -> Resource {
-        let query = rules.key.resource_query(target.query);
-        self.ledger().resource(target.normal_authority(), target.path, query.as_deref())
+    /// The rows of the ledger that the answer to a request can be hit by.
+    fn footprint(&self, rules: &Rules, uri: &Uri, parts: &Parts) -> Footprint {
+        let identity = parts.extensions.get::<Identity>();
+        let keyed: Vec<_> = identity.iter().flat_map(|identity| rules.scope.keyed(identity)).collect();
+        let target = Target::of(uri, &parts.headers, super::admit::scheme(parts));
+        let (authority, path, query) = match &target {
+            Ok(target) => (target.normal_authority(), target.path, target.query),
+            Err(_) => (None, uri.path(), uri.query()),
+        };
+        let query = rules.key.resource_query(query);
+        self.ledger().footprint(Subject::Resource { authority, path, query: query.as_deref() }, &keyed)
     }
 
     /// A request that changes something has succeeded: its target, and what the answer says has changed with it, are
@@ -283,15 +288,19 @@ impl Cache {
         self.append(&records);
     }
 
-    /// As this policy names the resource.
+    /// The record about a resource as this policy names it.
     fn record_of(&self, rules: &Rules, target: &Target<'_>) -> Record {
-        Record::Resource(self.resource_of(rules, target).at)
+        self.record(target, rules.key.resource_query(target.query).as_deref())
     }
 
     /// As a policy that counts every parameter names it.
     fn record_of_exactly(&self, target: &Target<'_>) -> Record {
-        let query = target.query.map(crate::key::sorted);
-        Record::Resource(self.ledger().resource(target.normal_authority(), target.path, query.as_deref()).at)
+        self.record(target, target.query.map(crate::key::sorted).as_deref())
+    }
+
+    fn record(&self, target: &Target<'_>, query: Option<&str>) -> Record {
+        let subject = Subject::Resource { authority: target.normal_authority(), path: target.path, query };
+        Record::Row(self.ledger().row(subject, None))
     }
 }
 

@@ -120,13 +120,10 @@ impl Cache {
     /// Whether a response for this resource is held that could still be of use; as in [`Selector::resource`].
     #[cfg(any(test, feature = "test-util"))]
     pub fn contains(&self, uri: &str) -> bool {
-        let Ok(Record::Resource(hash)) = Selector::resource(uri).record(&self.0.ledger) else { return false };
+        let Ok(Record::Row(row)) = Selector::resource(uri).record(&self.0.ledger) else { return false };
         let now = self.now();
         let mut entries = self.0.memory.entries().into_iter();
-        entries.any(|entry| {
-            let named = entry.resource.at == hash || entry.resource.anywhere == hash;
-            named && self.is_live(&entry) && entry.discard_at > now
-        })
+        entries.any(|entry| entry.footprint.contains(&row) && self.is_live(&entry) && entry.discard_at > now)
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -170,7 +167,7 @@ impl Cache {
 
     /// Whether no invalidation since its fill began selects the entry.
     pub(crate) fn is_live(&self, entry: &Entry) -> bool {
-        self.0.ledger.is_good(entry.stamp, entry.resource, &entry.checked)
+        self.0.ledger.is_good(entry.stamp, &entry.footprint, &entry.checked)
     }
 
     pub(crate) fn remove(&self, key: &[u8], entry: &Arc<Entry>) {

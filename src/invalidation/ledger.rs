@@ -1,8 +1,10 @@
 //! What has been invalidated, and since when: checked on every read and before every put.
 //!
-//! The local log is a counter. Rows say for each resource the youngest record that selected it. Rows are hashes, so a
-//! collision can only invalidate too much.
+//! The local log is a counter. Each row says which record was the youngest to select a resource or a part of the identity.
+//! Rows are hashes, so a collision can only invalidate too much.
 
+use crate::identity::TENANT;
+use smallvec::{SmallVec, smallvec};
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hash, Hasher},
@@ -20,16 +22,24 @@ pub(crate) struct Seq(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
     Everything,
-    /// The hash of a resource, at one authority or anywhere.
-    Resource(u64),
+    /// What has this row in its footprint.
+    Row(Row),
 }
 
-/// The rows of the ledger that a stored response can be hit by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Resource {
-    pub(crate) at: u64,
-    pub(crate) anywhere: u64,
+/// A row of the ledger: the hash of something that can be invalidated.
+pub(crate) type Row = u64;
+
+/// Something that can be invalidated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Subject<'a> {
+    /// A resource; without an authority, wherever it is. The query is sorted.
+    Resource { authority: Option<&'a str>, path: &'a str, query: Option<&'a str> },
+    /// What is keyed on this attribute of the identity.
+    Attribute { name: &'a str, value: &'a str },
 }
+
+/// The rows that a stored response can be hit by.
+pub(crate) type Footprint = SmallVec<[Row; 4]>;
 
 /// The generation of the ledger at which an entry was last found good: as long as it is the same, one atomic load is the
 /// whole check.
@@ -48,7 +58,7 @@ pub(crate) struct Ledger {
 
 #[derive(Debug, Default)]
 struct Rows {
-    resources: HashMap<u64, u64>,
+    positions: HashMap<Row, u64>,
     /// Everything stamped before this is gone: the youngest record about everything, or rows that were folded.
     floor: u64,
 }
@@ -75,11 +85,11 @@ impl Ledger {
         for record in records {
             match record {
                 Record::Everything => {
-                    rows.resources.clear();
+                    rows.positions.clear();
                     rows.floor = seq;
                 }
-                Record::Resource(hash) => {
-                    rows.resources.insert(*hash, seq);
+                Record::Row(row) => {
+                    rows.positions.insert(*row, seq);
                 }
             }
         }
@@ -91,14 +101,14 @@ impl Ledger {
         Seq(seq)
     }
 
-    /// Whether no record younger than the stamp selects the resource.
-    pub(crate) fn is_good(&self, stamp: Seq, resource: Resource, checked: &Checked) -> bool {
+    /// Whether no record younger than the stamp selects what has this footprint.
+    pub(crate) fn is_good(&self, stamp: Seq, footprint: &[Row], checked: &Checked) -> bool {
         let generation = self.generation.load(Ordering::Acquire);
         if checked.0.load(Ordering::Relaxed) == generation {
             return true;
         }
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        let good = rows.newest(resource) <= stamp.0;
+        let good = rows.newest(footprint) <= stamp.0;
         drop(rows);
         if good {
             checked.0.store(generation, Ordering::Relaxed);
@@ -106,47 +116,56 @@ impl Ledger {
         good
     }
 
-    /// The rows of a resource. `query` is sorted.
-    pub(crate) fn resource(&self, authority: Option<&str>, path: &str, query: Option<&str>) -> Resource {
-        let anywhere = self.hash_anywhere(path, query);
-        let at = authority.map_or(anywhere, |authority| self.hash_at(authority, path, query));
-        Resource { at, anywhere }
+    /// The footprint of a response to a request for this resource, keyed on these attributes of the identity.
+    pub(crate) fn footprint(&self, resource: Subject<'_>, keyed: &[(&str, &str)]) -> Footprint {
+        let tenant = keyed.iter().find(|(name, _)| *name == TENANT).map(|(_, value)| *value);
+        let mut subjects: SmallVec<[Subject<'_>; 4]> = smallvec![resource];
+        if let Subject::Resource { authority: Some(_), path, query } = resource {
+            subjects.push(Subject::Resource { authority: None, path, query });
+        }
+        subjects.extend(keyed.iter().map(|(name, value)| Subject::Attribute { name, value }));
+        let narrowed = tenant.iter().flat_map(|_| subjects.iter().map(|subject| self.row(*subject, tenant)));
+        subjects.iter().map(|subject| self.row(*subject, None)).chain(narrowed).collect()
     }
 
-    pub(crate) fn hash_at(&self, authority: &str, path: &str, query: Option<&str>) -> u64 {
+    /// The row of a subject, within one tenant or in all.
+    pub(crate) fn row(&self, subject: Subject<'_>, tenant: Option<&str>) -> Row {
         let mut hasher = self.hasher.build_hasher();
-        // The scheme is not always known, so a port that is the default of one may be left out in another spelling.
-        let host = authority.strip_suffix(":80").or_else(|| authority.strip_suffix(":443")).unwrap_or(authority);
-        host.to_ascii_lowercase().hash(&mut hasher);
-        (path, query).hash(&mut hasher);
+        tenant.hash(&mut hasher);
+        match subject {
+            Subject::Resource { authority: Some(authority), path, query } => {
+                // The scheme is not always known, so a port that is the default of one may be left out elsewhere.
+                let host =
+                    authority.strip_suffix(":80").or_else(|| authority.strip_suffix(":443")).unwrap_or(authority);
+                (0, host.to_ascii_lowercase(), path, query).hash(&mut hasher);
+            }
+            Subject::Resource { authority: None, path, query } => (1, path, query).hash(&mut hasher),
+            Subject::Attribute { name, value } => (2, name, value).hash(&mut hasher),
+        }
         hasher.finish()
-    }
-
-    pub(crate) fn hash_anywhere(&self, path: &str, query: Option<&str>) -> u64 {
-        self.hasher.hash_one((path, query))
     }
 }
 
 impl Rows {
-    fn newest(&self, resource: Resource) -> u64 {
-        let row = |hash| self.resources.get(&hash).copied().unwrap_or(0);
-        self.floor.max(row(resource.at)).max(row(resource.anywhere))
+    fn newest(&self, footprint: &[Row]) -> u64 {
+        let rows = footprint.iter().filter_map(|row| self.positions.get(row).copied());
+        rows.fold(self.floor, u64::max)
     }
 
     /// Keeps the rows bounded: over the limit, the older half becomes part of the floor.
     fn fold(&mut self, limit: usize) {
-        if self.resources.len() <= limit {
+        if self.positions.len() <= limit {
             return;
         }
-        let mut positions: Vec<u64> = self.resources.values().copied().collect();
+        let mut positions: Vec<u64> = self.positions.values().copied().collect();
         let middle = positions.len() / 2;
         let (_, &mut median, _) = positions.select_nth_unstable(middle);
         self.floor = self.floor.max(median);
-        self.resources.retain(|_, position| *position > median);
+        self.positions.retain(|_, position| *position > median);
     }
 }
 
-/// So many resources are told apart; beyond that the older ones fold into the floor.
+/// So many rows are told apart; beyond that the older ones fold into the floor.
 const MAX_ROWS: usize = 262_144;
 
 #[cfg(test)]
@@ -154,53 +173,81 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn good(ledger: &Ledger, stamp: Seq, resource: Resource) -> bool {
-        ledger.is_good(stamp, resource, &Checked::default())
+    fn good(ledger: &Ledger, stamp: Seq, footprint: &Footprint) -> bool {
+        ledger.is_good(stamp, footprint, &Checked::default())
+    }
+
+    fn at<'a>(authority: Option<&'a str>, path: &'a str) -> Subject<'a> {
+        Subject::Resource { authority, path, query: None }
     }
 
     #[test]
     fn a_record_selects_what_was_filled_before_it() {
         let ledger = Ledger::new();
-        let (x, y) = (ledger.resource(Some("Host"), "/x", None), ledger.resource(Some("host"), "/y", None));
+        let x = ledger.footprint(at(Some("Host"), "/x"), &[]);
+        let y = ledger.footprint(at(Some("host"), "/y"), &[]);
         let before = ledger.applied();
-        ledger.append(&[Record::Resource(ledger.hash_at("host", "/x", None))]);
-        assert!(!good(&ledger, before, x));
-        assert!(good(&ledger, before, y));
-        assert!(good(&ledger, ledger.applied(), x), "filled afterwards");
+        ledger.append(&[Record::Row(ledger.row(at(Some("host:443"), "/x"), None))]);
+        assert!(!good(&ledger, before, &x));
+        assert!(good(&ledger, before, &y));
+        assert!(good(&ledger, ledger.applied(), &x), "filled afterwards");
         ledger.append(&[Record::Everything]);
-        assert!(!good(&ledger, before, y));
+        assert!(!good(&ledger, before, &y));
     }
 
     #[test]
     fn a_bare_path_is_meant_anywhere() {
         let ledger = Ledger::new();
         let stamp = ledger.applied();
-        ledger.append(&[Record::Resource(ledger.hash_anywhere("/x", Some("a=1")))]);
-        assert!(!good(&ledger, stamp, ledger.resource(Some("a"), "/x", Some("a=1"))));
-        assert!(!good(&ledger, stamp, ledger.resource(None, "/x", Some("a=1"))));
-        assert!(good(&ledger, stamp, ledger.resource(Some("a"), "/x", None)));
+        ledger.append(&[Record::Row(ledger.row(at(None, "/x"), None))]);
+        assert!(!good(&ledger, stamp, &ledger.footprint(at(Some("a"), "/x"), &[])));
+        assert!(!good(&ledger, stamp, &ledger.footprint(at(None, "/x"), &[])));
+        assert!(good(&ledger, stamp, &ledger.footprint(at(Some("a"), "/y"), &[])));
+    }
+
+    #[test]
+    fn parts_of_the_identity_select_within_a_tenant_or_in_all() {
+        let user = Subject::Attribute { name: "user", value: "7" };
+        for (subject, tenant, hits) in [
+            (user, None, [true, true, false]),
+            (user, Some("1"), [true, false, false]),
+            (Subject::Attribute { name: TENANT, value: "1" }, None, [true, false, true]),
+            (at(None, "/x"), Some("1"), [true, false, true]),
+            (at(None, "/x"), None, [true, true, true]),
+        ] {
+            let ledger = Ledger::new();
+            let stamp = ledger.applied();
+            let footprints = [
+                ledger.footprint(at(Some("h"), "/x"), &[(TENANT, "1"), ("user", "7")]),
+                ledger.footprint(at(Some("h"), "/x"), &[(TENANT, "2"), ("user", "7")]),
+                ledger.footprint(at(Some("h"), "/x"), &[(TENANT, "1")]),
+            ];
+            ledger.append(&[Record::Row(ledger.row(subject, tenant))]);
+            let gone = footprints.each_ref().map(|footprint| !good(&ledger, stamp, footprint));
+            assert_eq!(gone, hits, "{subject:?} in {tenant:?}");
+        }
     }
 
     #[test]
     fn an_entry_found_good_is_asked_again_after_a_change() {
         let ledger = Ledger::new();
-        let (x, checked) = (ledger.resource(None, "/x", None), Checked::default());
-        assert!(ledger.is_good(Seq(0), x, &checked));
-        assert!(ledger.is_good(Seq(0), x, &checked));
-        ledger.append(&[Record::Resource(x.anywhere)]);
-        assert!(!ledger.is_good(Seq(0), x, &checked));
+        let (x, checked) = (ledger.footprint(at(None, "/x"), &[]), Checked::default());
+        assert!(ledger.is_good(Seq(0), &x, &checked));
+        assert!(ledger.is_good(Seq(0), &x, &checked));
+        ledger.append(&[Record::Row(x[0])]);
+        assert!(!ledger.is_good(Seq(0), &x, &checked));
     }
 
     #[test]
     fn folded_rows_select_more_and_never_less() {
         let mut rows = Rows::default();
         for hash in 0..1000 {
-            rows.resources.insert(hash, hash + 1);
+            rows.positions.insert(hash, hash + 1);
         }
         rows.fold(999);
-        assert!(rows.resources.len() <= 500);
+        assert!(rows.positions.len() <= 500);
         for hash in 0..1000 {
-            assert!(rows.newest(Resource { at: hash, anywhere: hash }) > hash);
+            assert!(rows.newest(&[hash]) > hash);
         }
     }
 
@@ -214,13 +261,12 @@ mod tests {
             for (kind, resource) in events {
                 match kind {
                     0 => fills.push((ledger.applied(), resource, log.len(), Checked::default())),
-                    1 => { ledger.append(&[Record::Resource(resource)]); log.push(Some(resource)); }
+                    1 => { ledger.append(&[Record::Row(resource)]); log.push(Some(resource)); }
                     _ => if resource == 0 { ledger.append(&[Record::Everything]); log.push(None); }
                 }
                 for (stamp, resource, at, checked) in &fills {
                     let selected = log[*at..].iter().any(|record| record.is_none_or(|hit| hit == *resource));
-                    let rows = Resource { at: *resource, anywhere: *resource };
-                    prop_assert_eq!(ledger.is_good(*stamp, rows, checked), !selected);
+                    prop_assert_eq!(ledger.is_good(*stamp, &[*resource], checked), !selected);
                 }
             }
         }

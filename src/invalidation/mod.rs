@@ -8,5 +8,5 @@
 mod ledger;
 mod selector;
 
-pub(crate) use ledger::{Checked, Ledger, Record, Resource, Seq};
+pub(crate) use ledger::{Checked, Footprint, Ledger, Record, Seq, Subject};
 pub use selector::{InvalidateError, Invalidated, Selector};

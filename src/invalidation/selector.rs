@@ -1,7 +1,11 @@
 //! What an invalidation is about.
 
-use super::{Ledger, Record};
-use crate::semantics::target::Target;
+use super::{Ledger, Record, ledger::Subject};
+use crate::{
+    identity::{TENANT, USER},
+    key::sorted,
+    semantics::target::Target,
+};
 use http::{HeaderMap, Uri};
 use std::fmt;
 
@@ -12,17 +16,22 @@ use std::fmt;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
 /// let cache = Cache::in_memory(1 << 20);
 /// cache.invalidate(Selector::resource("/products/7")).await?;
+/// cache.invalidate(Selector::user(42).within(1)).await?;      // of tenant 1
 /// cache.invalidate(Selector::everything()).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a selector does nothing until it is given to `Cache::invalidate`"]
-pub struct Selector(What);
+pub struct Selector {
+    what: What,
+    tenant: Option<String>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum What {
     Everything,
     Resource(String),
+    Attribute(String, String),
 }
 
 /// What an invalidation did: it is in the log and applied here.
@@ -37,37 +46,75 @@ pub struct InvalidateError(String);
 impl Selector {
     /// Every response stored before now.
     pub fn everything() -> Self {
-        Self(What::Everything)
+        Self::of(What::Everything)
     }
 
     /// All variants of one resource: an absolute URI (`https://shop.example/p?page=2`), or a path and query (`/p?page=2`)
     /// on every authority. The scheme does not count, nor the order of query parameters of different names.
     pub fn resource(uri: impl Into<String>) -> Self {
-        Self(What::Resource(uri.into()))
+        Self::of(What::Resource(uri.into()))
+    }
+
+    /// What is keyed on this tenant.
+    pub fn tenant(tenant: impl fmt::Display) -> Self {
+        Self::attribute(TENANT, tenant)
+    }
+
+    /// What is keyed on this user, in every tenant unless narrowed by [`within`](Selector::within).
+    pub fn user(user: impl fmt::Display) -> Self {
+        Self::attribute(USER, user)
+    }
+
+    /// What is keyed on this value of an attribute of the [`Identity`](crate::Identity).
+    pub fn attribute(name: impl Into<String>, value: impl fmt::Display) -> Self {
+        Self::of(What::Attribute(name.into(), value.to_string()))
+    }
+
+    /// Of what it selects, only what is keyed on this tenant.
+    pub fn within(mut self, tenant: impl fmt::Display) -> Self {
+        self.tenant = Some(tenant.to_string());
+        self
+    }
+
+    fn of(what: What) -> Self {
+        Self { what, tenant: None }
     }
 
     pub(crate) fn record(&self, ledger: &Ledger) -> Result<Record, InvalidateError> {
-        match &self.0 {
-            What::Everything => Ok(Record::Everything),
-            What::Resource(text) => {
-                let wrong =
-                    || InvalidateError(format!("`{}` is neither an absolute URI nor a path", text.escape_debug()));
-                let uri: Uri = text.parse().map_err(|_| wrong())?;
-                if !uri.path().starts_with('/') {
-                    return Err(wrong());
-                }
-                let none = HeaderMap::new();
-                let target = Target::of(&uri, &none, None)
-                    .map_err(|why| InvalidateError(format!("`{}`: {why}", text.escape_debug())))?;
-                let query = target.query.map(crate::key::sorted);
-                let hash = match target.normal_authority() {
-                    Some(authority) => ledger.hash_at(authority, target.path, query.as_deref()),
-                    None => ledger.hash_anywhere(target.path, query.as_deref()),
-                };
-                Ok(Record::Resource(hash))
+        let tenant = self.tenant.as_deref();
+        if let Some(blank) = tenant.filter(|tenant| tenant.trim().is_empty()) {
+            return Err(InvalidateError(format!("`{blank}` is blank, and no tenant is")));
+        }
+        match (&self.what, tenant) {
+            (What::Everything, None) => Ok(Record::Everything),
+            (What::Everything, Some(tenant)) => {
+                let subject = Subject::Attribute { name: TENANT, value: tenant };
+                Ok(Record::Row(ledger.row(subject, None)))
             }
+            (What::Attribute(name, value), _) if value.trim().is_empty() => {
+                Err(InvalidateError(format!("`{}` is no {name}: it is blank", value.escape_debug())))
+            }
+            (What::Attribute(name, value), tenant) => {
+                Ok(Record::Row(ledger.row(Subject::Attribute { name, value }, tenant)))
+            }
+            (What::Resource(text), tenant) => resource_record(ledger, text, tenant),
         }
     }
+}
+
+fn resource_record(ledger: &Ledger, text: &str, tenant: Option<&str>) -> Result<Record, InvalidateError> {
+    let wrong = || InvalidateError(format!("`{}` is neither an absolute URI nor a path", text.escape_debug()));
+    let uri: Uri = text.parse().map_err(|_| wrong())?;
+    if !uri.path().starts_with('/') {
+        return Err(wrong());
+    }
+    let none = HeaderMap::new();
+    let target =
+        Target::of(&uri, &none, None).map_err(|why| InvalidateError(format!("`{}`: {why}", text.escape_debug())))?;
+    let query = target.query.map(sorted);
+    let subject =
+        Subject::Resource { authority: target.normal_authority(), path: target.path, query: query.as_deref() };
+    Ok(Record::Row(ledger.row(subject, tenant)))
 }
 
 impl fmt::Display for InvalidateError {
@@ -83,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_resource_is_named() {
+    fn what_cannot_be_meant_is_named() {
         let ledger = Ledger::new();
         for bad in ["", "products", "*", "http://user@host/x", "a b"] {
             let error = Selector::resource(bad).record(&ledger).unwrap_err().to_string();
@@ -92,6 +139,8 @@ mod tests {
         for good in ["/", "/x?b=1&a=2", "https://Host:443/x"] {
             assert!(Selector::resource(good).record(&ledger).is_ok(), "{good}");
         }
+        assert!(Selector::user(" ").record(&ledger).is_err());
+        assert!(Selector::everything().within("").record(&ledger).is_err());
     }
 
     #[test]
@@ -101,5 +150,7 @@ mod tests {
         assert_eq!(record("https://Host:443/x?b=1&a=2"), record("http://host/x?a=2&b=1"));
         assert_ne!(record("https://host/x"), record("/x"));
         assert_ne!(record("/x"), record("/x?"));
+        let tenant = Selector::tenant(1).record(&ledger);
+        assert_eq!(Selector::everything().within(1).record(&ledger), tenant);
     }
 }

@@ -29,10 +29,14 @@ pub(crate) enum Part {
     Query = 10,
     Header = 11,
     Forwarded = 12,
+    /// An attribute of the identity.
+    Identity = 13,
+    /// What a scope made of the identity.
+    Context = 14,
 }
 
 impl Part {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Namespace,
         Self::Version,
         Self::Policy,
@@ -45,6 +49,8 @@ impl Part {
         Self::Query,
         Self::Header,
         Self::Forwarded,
+        Self::Identity,
+        Self::Context,
     ];
 
     fn from_tag(tag: u8) -> Option<Self> {
@@ -60,6 +66,11 @@ impl KeyBuf {
     /// A key that goes on from these parts.
     pub(crate) fn starting_with(prefix: &[u8]) -> Self {
         Self(SmallVec::from_slice(prefix))
+    }
+
+    /// Goes on with parts that are encoded already.
+    pub(crate) fn encoded(&mut self, parts: &[u8]) {
+        self.0.extend_from_slice(parts);
     }
 
     /// Writes a part with one value.
@@ -173,7 +184,7 @@ mod tests {
     fn written() -> impl Strategy<Value = Written> {
         prop_oneof![
             (part(), hostile())
-                .prop_filter("single", |(part, _)| !matches!(part, Part::Header | Part::Forwarded))
+                .prop_filter("single", |(part, _)| !matches!(part, Part::Header | Part::Forwarded | Part::Identity))
                 .prop_map(|(part, value)| Written::One(part as u8, value)),
             ("[a:|]{0,3}", proptest::collection::vec(hostile(), 0..4)).prop_map(|(name, values)| Written::Named(
                 Part::Header as u8,

@@ -1,4 +1,5 @@
-//! The readable text of a key, for people, logs and patterns: `shop:v2026-11:dashboard:GET:https://host/x?days=30`.
+//! The readable text of a key, for people, logs and patterns:
+//! `shop:v2026-11:tenant=1:user=42:dashboard:GET:https://host/x?days=30`.
 //!
 //! Made from the encoded parts, only on demand. What a request brought is escaped, so that it cannot fake a separator,
 //! and what looks like a credential appears as a short digest.
@@ -40,7 +41,11 @@ impl fmt::Display for Key {
                     write_escaped(f, value, b"/%")?;
                 }
                 Part::Query => write_query(f, value)?,
-                Part::Header | Part::Forwarded => write_field(f, value)?,
+                Part::Header | Part::Forwarded | Part::Identity => write_field(f, value)?,
+                Part::Context => {
+                    f.write_str("context=")?;
+                    credentials::write_digest(f, value)?;
+                }
             }
         }
         Ok(())

@@ -1,3 +1,4 @@
 //! The tower layers, one folder each.
 
 pub(crate) mod cache;
+pub(crate) mod identity;

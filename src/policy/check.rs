@@ -1,7 +1,7 @@
 //! What makes a policy contradict itself.
 
 use super::{Policy, UriOf};
-use crate::{key::QueryRule, semantics::cache_control::MAX_DELTA};
+use crate::{identity::Scope, key::QueryRule, semantics::cache_control::MAX_DELTA};
 use http::{HeaderName, Method, StatusCode};
 use std::{fmt, time::Duration};
 
@@ -35,6 +35,7 @@ impl Policy {
         }
         self.check_lifetimes()?;
         self.check_methods()?;
+        self.check_scope()?;
         self.check_key()?;
         self.check_limits(largest)
     }
@@ -82,6 +83,16 @@ impl Policy {
             return fault("methods(..) without GET: only responses to GET are stored, HEAD is answered from them");
         }
         Ok(())
+    }
+
+    fn check_scope(&self) -> Result<(), PolicyError> {
+        match &self.scope {
+            Scope::Attributes(names) if names.is_empty() => {
+                fault("per([]) names no attribute: use shared() if everyone is to share")
+            }
+            Scope::Attributes(names) => names.iter().try_for_each(|name| check_word("per", Some(name))),
+            Scope::Whole | Scope::Shared | Scope::Context(_) => Ok(()),
+        }
     }
 
     fn check_key(&self) -> Result<(), PolicyError> {
@@ -195,6 +206,8 @@ mod tests {
             (minute().key_headers(["authorization"]), "credentials"),
             (minute().key_headers(["bad name"]), "bad name"),
             (minute().credential_headers([""]), "field name"),
+            (minute().per(Vec::<String>::new()), "shared()"),
+            (minute().per(["a b"]), "a b"),
             (minute().max_body(0), "8 MiB"),
             (minute().max_body(2_000_000), "1000000 bytes"),
             (minute().max_key(3), "64 bytes"),

@@ -8,6 +8,7 @@ pub(crate) use check::check_word;
 pub(crate) use rules::{Rules, Unit};
 
 use crate::{
+    identity::{Identity, Scope, TENANT, USER},
     key::{KeyRules, QueryRule},
     semantics::storable::{SetCookie, StoreRules},
 };
@@ -49,6 +50,7 @@ pub struct Policy {
     cookies: Cookies,
     credential_headers: Vec<HeaderName>,
     share_with_credentials: bool,
+    scope: Scope,
     request_directives: RequestDirectives,
     keep: Option<Duration>,
     surrogate: bool,
@@ -124,6 +126,7 @@ impl Policy {
             cookies: Cookies::default(),
             credential_headers: Vec::new(),
             share_with_credentials: false,
+            scope: Scope::default(),
             request_directives: RequestDirectives::default(),
             keep: None,
             surrogate: false,
@@ -209,6 +212,54 @@ impl Policy {
     /// This cache is the surrogate that `Surrogate-Control` speaks to: the field is obeyed, and goes no further.
     pub fn surrogate(mut self) -> Self {
         self.surrogate = true;
+        self
+    }
+}
+
+/// Who shares. A policy that says nothing keys on the whole [`Identity`] of an identified request; requests without one
+/// share. Where a scope is named and the request lacks it, the request bypasses the cache (`identity-missing`).
+///
+/// The tenant is part of every scope but [`shared`](Policy::shared), if the identity has one.
+impl Policy {
+    /// Everyone shares, whoever asks. The rules for cookies and credentials hold.
+    pub fn shared(mut self) -> Self {
+        self.scope = Scope::Shared;
+        self
+    }
+
+    /// The users of a tenant share.
+    pub fn per_tenant(self) -> Self {
+        self.per([TENANT])
+    }
+
+    /// Each user, within the tenant, has their own.
+    pub fn per_user(self) -> Self {
+        self.per([USER])
+    }
+
+    /// Those who have the same values of these attributes share, within their tenant.
+    pub fn per<N: Into<Cow<'static, str>>>(mut self, attributes: impl IntoIterator<Item = N>) -> Self {
+        let mut names: Vec<_> = attributes.into_iter().map(Into::into).collect();
+        names.sort();
+        names.dedup();
+        self.scope = Scope::Attributes(names);
+        self
+    }
+
+    /// Those for whom the closure says the same share, within their tenant: users with the same entitlements, for
+    /// example. `None` bypasses.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// let menu = Policy::fresh_for(Duration::from_secs(600)).per_context(|identity| {
+    ///     let permissions: Vec<_> = identity.values("permission").collect();
+    ///     (!permissions.is_empty()).then(|| permissions.join("\n"))
+    /// });
+    /// # let _ = menu;
+    /// ```
+    pub fn per_context(mut self, context: impl Fn(&Identity) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.scope = Scope::Context(Arc::new(context));
         self
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Cookies, Policy, PolicyError, RequestDirectives, UriOf};
 use crate::{
+    identity::Scope,
     key::{KeyBuf, KeyRules, Part},
     semantics::storable::StoreRules,
 };
@@ -23,7 +24,9 @@ pub(crate) struct Rules {
     pub(crate) store: StoreRules,
     pub(crate) key: KeyRules,
     /// The parts of every key that do not depend on the request.
-    pub(crate) key_prefix: Box<[u8]>,
+    pub(crate) unit_prefix: Box<[u8]>,
+    pub(crate) policy_prefix: Box<[u8]>,
+    pub(crate) scope: Scope,
     /// GET is looked up and fills.
     pub(crate) get: bool,
     /// HEAD is looked up.
@@ -54,7 +57,9 @@ impl Rules {
         Ok(Self {
             store: StoreRules { targets, ..policy.store.clone() },
             key: policy.key.clone(),
-            key_prefix: key_prefix(policy, unit),
+            unit_prefix: unit_prefix(unit),
+            policy_prefix: policy_prefix(policy),
+            scope: policy.scope.clone(),
             get: !policy.only_invalidates,
             head: !policy.only_invalidates && policy.methods.contains(&Method::HEAD),
             max_body: policy.max_body.unwrap_or(8 * 1024 * 1024).min(unit.largest_body),
@@ -77,20 +82,27 @@ impl fmt::Debug for Rules {
     }
 }
 
-fn key_prefix(policy: &Policy, unit: Unit<'_>) -> Box<[u8]> {
-    let mut key = KeyBuf::default();
-    let shape = policy.key.shape();
-    for (part, value) in [
-        (Part::Namespace, Some(unit.namespace)),
-        (Part::Version, unit.version),
+fn unit_prefix(unit: Unit<'_>) -> Box<[u8]> {
+    encoded([(Part::Namespace, Some(unit.namespace)), (Part::Version, unit.version)])
+}
+
+fn policy_prefix(policy: &Policy) -> Box<[u8]> {
+    let shapes = [policy.scope.shape(), policy.key.shape()];
+    let shape = shapes.into_iter().flatten().collect::<Vec<_>>().join(",");
+    encoded([
         (Part::Policy, policy.name.as_deref()),
         (Part::PolicyVersion, policy.version.as_deref()),
-        (Part::Shape, shape.as_deref()),
-    ] {
+        (Part::Shape, (!shape.is_empty()).then_some(&*shape)),
+        (Part::Method, Some("G")),
+    ])
+}
+
+fn encoded<const N: usize>(parts: [(Part, Option<&str>); N]) -> Box<[u8]> {
+    let mut key = KeyBuf::default();
+    for (part, value) in parts {
         if let Some(value) = value {
             key.part(part, value.as_bytes());
         }
     }
-    key.part(Part::Method, b"G");
     key.as_bytes().into()
 }

@@ -69,6 +69,8 @@ pub struct StoreRequest {
     pub credentials: bool,
     /// It said `no-store`, and the policy honours what requests say.
     pub no_store: bool,
+    /// What is stored for it is served to the same user only: `private` allows that (RFC 9111 §5.2.2.7).
+    pub one_user: bool,
 }
 
 /// A response that may be stored, and for how long.
@@ -145,7 +147,7 @@ pub fn storable(
     if directives.malformed {
         return Err(Refusal::MalformedDirectives);
     }
-    if directives.private {
+    if directives.private && !request.one_user {
         return Err(Refusal::Private);
     }
     if rules.set_cookie == SetCookie::Refuse && headers.contains_key(SET_COOKIE) {
@@ -411,7 +413,7 @@ mod tests {
 
     #[test]
     fn credentials_need_leave() {
-        let request = StoreRequest { credentials: true, no_store: false };
+        let request = StoreRequest { credentials: true, ..StoreRequest::default() };
         let verdict = |directives: &str| {
             let fields = headers(&[("cache-control", directives)]);
             storable(request, StatusCode::OK, &fields, &minute(), NOW, Duration::ZERO).map(|_| ())

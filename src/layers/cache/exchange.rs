@@ -4,6 +4,7 @@ use super::{ResponseBody, future::ask, layer::Shared, service::Filling};
 use crate::{
     cache::{Act, Facts, Fill, Forwarded, Freshening, RecordedHead, answer, strip_own_fields},
     entry::Entry,
+    identity::{Identity, IdentityEstablished},
     key::{KeyBuf, keyed_uri},
     outcome::{NotStored, Outcome},
     semantics::{
@@ -111,7 +112,7 @@ pub(super) fn refresh<S, ReqBody, ResBody>(
     for name in [RANGE, CONTENT_LENGTH] {
         parts.headers.remove(name);
     }
-    let Shared { cache, rules } = &**shared;
+    let Shared { cache, rules, .. } = &**shared;
     let fill = Fill::begin(cache, rules, key.clone(), &parts, facts, None);
     let act = if validator::has_validator(&entry.head) { Act::Validate } else { Act::Fetch };
     let under_way =
@@ -155,7 +156,7 @@ impl Job {
 
     /// The request as the inner service is to see it.
     fn question(&self, parts: &Parts) -> Parts {
-        let Shared { cache, rules } = &*self.shared;
+        let Shared { cache, rules, .. } = &*self.shared;
         let mut sent = parts.clone();
         Filling::mark(&mut sent, cache);
         if let Some(uri) = keyed_uri(&sent.uri, &rules.key) {
@@ -247,7 +248,7 @@ impl Job {
 
     /// An answer to HEAD: it fills nothing, and tells whether the stored response still holds (RFC 9111 §4.3.5).
     fn take_head<B>(self, mut response: Response<B>) -> Response<ResponseBody<B>> {
-        let Shared { cache, rules } = &*self.shared;
+        let Shared { cache, rules, .. } = &*self.shared;
         self.count(Outcome::Miss);
         let note = Forwarded { status: Some(response.status()), key: Some(self.fill.key()), ..Forwarded::default() };
         let news = response.headers().clone();
@@ -267,12 +268,12 @@ impl Job {
 
     /// An answer of the inner service goes to the client, and into the cache if it may.
     fn conclude<B: Body<Data = Bytes>>(self, parts: &Parts, response: Response<B>) -> Response<ResponseBody<B>> {
-        let Shared { cache, rules } = &*self.shared;
+        let Shared { cache, rules, .. } = &*self.shared;
         self.count(Outcome::Miss);
         let (mut head, body) = response.into_parts();
         let received = cache.now();
         let declared = declared_length(&head.headers, &body);
-        let verdict = self.verdict(parts, head.status, &head.headers, declared, received);
+        let verdict = self.verdict(parts, &head, declared, received);
         let note = Forwarded {
             stored: verdict.is_ok(),
             status: Some(head.status),
@@ -305,21 +306,24 @@ impl Job {
     fn verdict(
         &self,
         parts: &Parts,
-        status: StatusCode,
-        headers: &HeaderMap,
+        answer: &http::response::Parts,
         declared: Option<Option<u64>>,
         received: Timestamp,
     ) -> Result<(crate::semantics::storable::Storable, Duration), NotStored> {
         if parts.method == Method::HEAD {
             return Err(NotStored::Refused(Refusal::Status));
         }
+        if answer.extensions.get::<IdentityEstablished>().is_some() && parts.extensions.get::<Identity>().is_none() {
+            self.shared.warn_of_order();
+            return Err(NotStored::IdentityAfterCache);
+        }
         let Some(declared) = declared else { return Err(NotStored::WrongLength) };
-        let verdict = self.fill.judge(status, headers, received).map_err(NotStored::Refused)?;
+        let verdict = self.fill.judge(answer.status, &answer.headers, received).map_err(NotStored::Refused)?;
         if declared.is_some_and(|length| length > self.shared.rules.max_body as u64) {
             return Err(NotStored::TooLarge);
         }
         let usable_stale = |entry: &Arc<Entry>| entry.lifespan.allows_error(None, received);
-        if is_passing_trouble(status) && self.stored.as_ref().is_some_and(usable_stale) {
+        if is_passing_trouble(answer.status) && self.stored.as_ref().is_some_and(usable_stale) {
             return Err(NotStored::Superseded);
         }
         Ok(verdict)

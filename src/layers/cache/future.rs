@@ -106,7 +106,7 @@ where
 impl Aside {
     fn finish<B>(mut self, response: &mut Response<B>) {
         let change = self.change.take();
-        let Shared { cache, rules } = &*self.shared;
+        let Shared { cache, rules, .. } = &*self.shared;
         let status = response.status();
         if let Some(change) = change.filter(|_| status.is_success() || status.is_redirection()) {
             cache.invalidate_changed(rules, &change, response.headers());

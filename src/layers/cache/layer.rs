@@ -3,7 +3,10 @@ use crate::{
     cache::Cache,
     policy::{Policy, PolicyError, Rules},
 };
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Once},
+};
 use tower_layer::Layer;
 
 /// Stores responses of the inner service and serves them, as a [`Policy`] says.
@@ -33,6 +36,19 @@ pub struct CacheLayer {
 pub(super) struct Shared {
     pub(super) cache: Cache,
     pub(super) rules: Arc<Rules>,
+    warned: Once,
+}
+
+impl Shared {
+    /// Once for each layer: it is the same for all its requests.
+    pub(super) fn warn_of_order(&self) {
+        self.warned.call_once(|| {
+            tracing::warn!(
+                target: "larder::store",
+                "identity-after-cache: an IdentityLayer stands inside of this CacheLayer, so nothing is stored; put it outside"
+            );
+        });
+    }
 }
 
 impl CacheLayer {
@@ -63,7 +79,7 @@ impl CacheLayer {
     /// If the policy contradicts itself or the cache.
     pub fn try_new(cache: &Cache, policy: &Policy) -> Result<Self, PolicyError> {
         let rules = Arc::new(Rules::new(policy, cache.unit())?);
-        Ok(Self { shared: Arc::new(Shared { cache: cache.clone(), rules }) })
+        Ok(Self { shared: Arc::new(Shared { cache: cache.clone(), rules, warned: Once::new() }) })
     }
 }
 

@@ -70,7 +70,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        let Shared { cache, rules } = &*self.shared;
+        let Shared { cache, rules, .. } = &*self.shared;
         if Filling::is_under_way(&parts, cache) {
             return ResponseFuture::pass(self.inner.clone(), Request::from_parts(parts, body), None);
         }

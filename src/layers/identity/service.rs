@@ -1,0 +1,78 @@
+use super::{IdentityFuture, layer::Derive};
+use crate::identity::{Identity, IdentityUnknown};
+use http::{Request, Response};
+use std::{
+    fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::{Context, Poll},
+};
+use tower_service::Service;
+
+/// Derives the identity of each request. Made by [`IdentityLayer`](super::IdentityLayer).
+#[derive(Clone)]
+pub struct IdentityService<S> {
+    inner: S,
+    derive: Derive,
+}
+
+impl<S> IdentityService<S> {
+    pub(super) fn new(inner: S, derive: Derive) -> Self {
+        Self { inner, derive }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for IdentityService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = IdentityFuture<S, ReqBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let (parts, body) = request.into_parts();
+        match &self.derive {
+            Derive::Now(derive) => {
+                let derived = catch_unwind(AssertUnwindSafe(|| derive(&parts)));
+                let mut request = Request::from_parts(parts, body);
+                establish(&mut request, derived.map_err(|_| IdentityUnknown));
+                IdentityFuture::calling(self.inner.call(request))
+            }
+            Derive::Later(derive) => match catch_unwind(AssertUnwindSafe(|| derive(&parts))) {
+                Ok(deriving) => {
+                    // The instance that is ready goes with the request, its clone stays.
+                    let clone = self.inner.clone();
+                    let ready = mem::replace(&mut self.inner, clone);
+                    IdentityFuture::deriving(deriving, ready, Request::from_parts(parts, body))
+                }
+                Err(_) => {
+                    let mut request = Request::from_parts(parts, body);
+                    establish(&mut request, Err(IdentityUnknown));
+                    IdentityFuture::calling(self.inner.call(request))
+                }
+            },
+        }
+    }
+}
+
+/// Puts what is known of the one who asks into the request.
+pub(super) fn establish<B>(request: &mut Request<B>, derived: Result<Option<Identity>, IdentityUnknown>) {
+    match derived {
+        Ok(Some(identity)) => drop(request.extensions_mut().insert(identity)),
+        Ok(None) => {}
+        Err(unknown) => {
+            tracing::warn!(target: "larder::identity", "the closure that derives the identity panicked; the request bypasses the cache");
+            request.extensions_mut().insert(unknown);
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for IdentityService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdentityService").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
