@@ -189,7 +189,7 @@ impl Scope {
         kept.flat_map(|attribute| attribute.values().map(|value| (&*attribute.name, value)))
     }
 
-    fn keys_on(&self, name: &str) -> bool {
+    pub(crate) fn keys_on(&self, name: &str) -> bool {
         match self {
             Self::Whole => true,
             Self::Shared => false,

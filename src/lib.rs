@@ -79,6 +79,7 @@ pub mod test_util;
 pub use cache::{Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError, Stats};
 pub use identity::Identity;
 pub use invalidation::{InvalidateError, Invalidated, Selector};
+pub use key::UtcOffset;
 pub use layers::cache::{CacheLayer, CacheService, ResponseBody, ResponseFuture};
 pub use layers::identity::{IdentityFuture, IdentityLayer, IdentityService};
 pub use outcome::{Bypass, NotStored, Outcome};

@@ -41,6 +41,10 @@ pub enum Bypass {
     Precondition,
     /// The policy keys on a part of the identity that the request lacks.
     IdentityMissing,
+    /// A query parameter has none of the values that the policy lists.
+    QueryValue,
+    /// A predicate of the policy said so.
+    Policy,
     /// The key would be longer than the policy allows.
     KeyTooLong,
     /// A closure of the application panicked.
@@ -67,6 +71,12 @@ pub enum NotStored {
     Superseded,
     /// It does not fit into the memory tier.
     NoRoom,
+    /// A predicate of the policy said so, or what it says of the lifetime has passed.
+    Policy,
+    /// A closure of the application panicked.
+    CallbackPanicked,
+    /// The policy only observes.
+    ObserveOnly,
     /// An identity was established inside of the cache, too late to be part of the key: the identity layer belongs
     /// outside.
     IdentityAfterCache,
@@ -86,7 +96,7 @@ impl Outcome {
 }
 
 impl Bypass {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Method,
         Self::MethodOverride,
         Self::Upgrade,
@@ -99,6 +109,8 @@ impl Bypass {
         Self::Cookie,
         Self::Precondition,
         Self::IdentityMissing,
+        Self::QueryValue,
+        Self::Policy,
         Self::KeyTooLong,
         Self::CallbackPanicked,
     ];
@@ -115,6 +127,8 @@ impl Bypass {
             Self::Cookie => "cookie",
             Self::Precondition => "precondition",
             Self::IdentityMissing => "identity-missing",
+            Self::QueryValue => "query-value",
+            Self::Policy => "policy",
             Self::KeyTooLong => "key-too-long",
             Self::CallbackPanicked => "callback-panicked",
         }
@@ -133,6 +147,9 @@ impl NotStored {
             Self::Invalidated => "invalidated",
             Self::Superseded => "superseded",
             Self::NoRoom => "no-room",
+            Self::Policy => "policy",
+            Self::CallbackPanicked => "callback-panicked",
+            Self::ObserveOnly => "observe-only",
             Self::IdentityAfterCache => "identity-after-cache",
         }
     }
@@ -147,6 +164,9 @@ impl NotStored {
             Self::Invalidated,
             Self::Superseded,
             Self::NoRoom,
+            Self::Policy,
+            Self::CallbackPanicked,
+            Self::ObserveOnly,
             Self::IdentityAfterCache,
         ])
     }

@@ -2,10 +2,10 @@
 
 use crate::{
     identity::{Identity, IdentityUnknown, Sharing},
-    key::{KeyBuf, is_forwarding},
+    key::{KeyBuf, Part, is_forwarding},
     outcome::Bypass,
-    policy::{Cookies, Rules},
-    semantics::{invalidation, target::Target},
+    policy::{Cookies, RequestIs, Rules},
+    semantics::{date::Timestamp, invalidation, target::Target},
 };
 use http::{HeaderMap, Method, Uri, request::Parts, uri::Scheme};
 use std::{
@@ -62,6 +62,9 @@ impl Facts {
     /// What is stored for the request is served to one user only.
     pub(crate) const ONE_USER: Self = Self(1 << 12);
 
+    /// The policy wants another answer, whatever is stored.
+    pub(crate) const REFETCH: Self = Self(1 << 13);
+
     /// What the identity adds: where it is part of the key, credentials say nothing more.
     fn shared_by(self, sharing: Sharing) -> Self {
         match sharing {
@@ -107,7 +110,7 @@ impl Facts {
 }
 
 /// The verdict on a request, before anything is looked up.
-pub(crate) fn admit(rules: &Rules, parts: &Parts, body: BodyFacts) -> Admission {
+pub(crate) fn admit(rules: &Rules, parts: &Parts, body: BodyFacts, now: Timestamp) -> Admission {
     let mut facts = Facts::of(&parts.headers);
     let cacheable = (rules.get && parts.method == Method::GET) || (rules.head && parts.method == Method::HEAD);
     if !cacheable {
@@ -120,13 +123,13 @@ pub(crate) fn admit(rules: &Rules, parts: &Parts, body: BodyFacts) -> Admission 
     if rules.credential_headers.iter().any(|name| parts.headers.contains_key(name)) {
         facts.0 |= Facts::CREDENTIALS.0;
     }
-    match key(rules, parts, body, &mut facts) {
+    match key(rules, parts, body, &mut facts, now) {
         Ok(key) => Admission::Lookup(key, facts),
         Err(reason) => Admission::Bypass(reason, None),
     }
 }
 
-fn key(rules: &Rules, parts: &Parts, body: BodyFacts, facts: &mut Facts) -> Result<KeyBuf, Bypass> {
+fn key(rules: &Rules, parts: &Parts, body: BodyFacts, facts: &mut Facts, now: Timestamp) -> Result<KeyBuf, Bypass> {
     if facts.has(Facts::UPGRADE) {
         return Err(Bypass::Upgrade);
     }
@@ -139,17 +142,32 @@ fn key(rules: &Rules, parts: &Parts, body: BodyFacts, facts: &mut Facts) -> Resu
     if facts.has(Facts::DEMANDS_ORIGIN) {
         return Err(Bypass::Precondition);
     }
+    if says(rules.bypass_if.as_ref(), parts)? {
+        return Err(Bypass::Policy);
+    }
+    if says(rules.refetch_if.as_ref(), parts)? {
+        facts.0 |= Facts::REFETCH.0;
+    }
     let uri = target_uri(rules, parts)?;
     let target = Target::of(&uri, &parts.headers, scheme(parts)).map_err(Bypass::Ambiguous)?;
     let mut key = KeyBuf::starting_with(&rules.unit_prefix);
     let sharing = share(rules, parts, *facts, &mut key)?;
     *facts = facts.shared_by(sharing);
     key.encoded(&rules.policy_prefix);
-    rules.key.write(&mut key, &target, &parts.headers, facts.has(Facts::FORWARDED));
+    key.part(Part::Method, b"GET");
+    rules.key.write(&mut key, &target, parts, facts.has(Facts::FORWARDED), now)?;
     if key.as_bytes().len() > rules.max_key {
         return Err(Bypass::KeyTooLong);
     }
     Ok(key)
+}
+
+/// What a predicate of the policy says.
+pub(crate) fn says(predicate: Option<&RequestIs>, parts: &Parts) -> Result<bool, Bypass> {
+    match predicate {
+        Some(predicate) => catch_unwind(AssertUnwindSafe(|| predicate(parts))).map_err(|_| Bypass::CallbackPanicked),
+        None => Ok(false),
+    }
 }
 
 /// Writes whose response it is, and tells who shares it.

@@ -156,6 +156,7 @@ impl CacheBuilder {
             memory,
             ledger: Ledger::new(),
             counters: Counters::new(),
+            observed: super::observe::Observed::default(),
             fills: AtomicU64::new(0),
             sweeping: AtomicBool::new(false),
         }));

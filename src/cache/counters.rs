@@ -83,6 +83,7 @@ impl Counters {
             bypasses: named(&mut Bypass::ALL.iter().map(|reason| reason.as_str()), &self.bypasses),
             stored: load(&self.stored),
             not_stored: named(&mut NOT_STORED.iter().map(|reason| reason.as_str()), &self.not_stored),
+            would_hits: 0,
             refreshes: load(&self.refreshes),
             failed_refreshes: load(&self.failed_refreshes),
             invalidations: load(&self.invalidations),
@@ -111,6 +112,8 @@ pub struct Stats {
     pub stored: u64,
     /// Responses not stored, by reason ([`NotStored::as_str`]).
     pub not_stored: BTreeMap<&'static str, u64>,
+    /// Requests that would have been hits under policies that only observe, estimated: variants are not told apart.
+    pub would_hits: u64,
     /// Refreshes made in the background.
     pub refreshes: u64,
     /// Of these, those after which the stored response was still as old as before.

@@ -14,14 +14,18 @@ use crate::{
         date::Timestamp,
         freshness::{LifetimeSource, initial_age},
         invalidation::same_origin_targets,
-        storable::{Refusal, Storable, StoreRequest, storable},
+        storable::{Storable, StoreRequest, storable},
         target::Target,
         validation::{Freshened, freshen},
     },
 };
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, Uri, request::Parts};
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 /// A fill that has begun: everything about the request that storing its answer needs. Made before the inner service is
 /// called, so that its stamp is older than anything the answer could be made of.
@@ -88,9 +92,33 @@ impl Fill {
         status: StatusCode,
         headers: &HeaderMap,
         received: Timestamp,
-    ) -> Result<(Storable, Duration), Refusal> {
+    ) -> Result<(Storable, Duration), NotStored> {
         let age = initial_age(headers, self.requested, received);
-        storable(self.asked, status, headers, &self.rules.store, received, age).map(|storable| (storable, age))
+        let mut storable =
+            storable(self.asked, status, headers, &self.rules.store, received, age).map_err(NotStored::Refused)?;
+        storable.nominated.retain(|name| !self.rules.ignored_vary.contains(name));
+        if let Some(until) = &self.rules.fresh_until {
+            let until = call(|| until(received.into()))?;
+            let left = Timestamp::from(until).since(received);
+            if left.is_zero() {
+                return Err(NotStored::Policy);
+            }
+            storable.lifetime = storable.lifetime.min(left.saturating_add(age));
+        }
+        if self.rules.observe_only {
+            let until = received.saturating_add(storable.lifetime.saturating_sub(age));
+            self.cache.observed().would_store(self.key.as_bytes(), until);
+            return Err(NotStored::ObserveOnly);
+        }
+        Ok((storable, age))
+    }
+
+    /// Whether a predicate of the policy refuses an answer that may be stored otherwise.
+    pub(crate) fn consult(&self, request: &Parts, answer: &http::response::Parts) -> Result<(), NotStored> {
+        match &self.rules.refuse_if {
+            Some(refuse) if call(|| refuse(request, answer))? => Err(NotStored::Policy),
+            _ => Ok(()),
+        }
     }
 
     /// Records the body of an answer that may be stored.
@@ -131,8 +159,8 @@ impl Fill {
                     }
                 }
             }
-            Err(refusal) => {
-                self.cache.counters().not_stored(NotStored::Refused(refusal));
+            Err(reason) => {
+                self.cache.counters().not_stored(reason);
                 self.cache.remove(self.key.as_bytes(), entry);
                 let age = initial_age(&headers, self.requested, received);
                 let head = RecordedHead { status: entry.status, headers, storable: once(), age, received };
@@ -302,6 +330,11 @@ impl Cache {
         let subject = Subject::Resource { authority: target.normal_authority(), path: target.path, query };
         Record::Row(self.ledger().row(subject, None))
     }
+}
+
+/// Calls a closure of the policy.
+fn call<T>(closure: impl FnOnce() -> T) -> Result<T, NotStored> {
+    catch_unwind(AssertUnwindSafe(closure)).map_err(|_| NotStored::CallbackPanicked)
 }
 
 /// Removes from an answer what speaks to this cache alone.

@@ -8,6 +8,7 @@ mod builder;
 mod counters;
 mod fill;
 mod lookup;
+mod observe;
 mod status;
 
 pub(crate) use admit::{Admission, BodyFacts, Change, Facts, admit, target_uri};
@@ -62,6 +63,7 @@ struct Inner {
     memory: Memory,
     ledger: Ledger,
     counters: Counters,
+    observed: observe::Observed,
     fills: AtomicU64,
     sweeping: AtomicBool,
 }
@@ -114,7 +116,8 @@ impl Cache {
 
     /// What this cache has done since it was made.
     pub fn stats(&self) -> Stats {
-        self.0.counters.snapshot(&self.0.memory)
+        let would_hits = self.0.observed.would_hits.load(Ordering::Relaxed);
+        Stats { would_hits, ..self.0.counters.snapshot(&self.0.memory) }
     }
 
     /// Whether a response for this resource is held that could still be of use; as in [`Selector::resource`].
@@ -144,6 +147,10 @@ impl Cache {
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.0.counters
+    }
+
+    pub(crate) fn observed(&self) -> &observe::Observed {
+        &self.0.observed
     }
 
     pub(crate) fn status_line(&self) -> &StatusLine {

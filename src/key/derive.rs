@@ -1,10 +1,23 @@
 //! From a request to the parts of its key.
 
 use super::{KeyBuf, Part};
-use crate::semantics::target::Target;
-use http::{HeaderMap, HeaderName, Uri, uri::PathAndQuery};
+use crate::{
+    outcome::Bypass,
+    semantics::{content_coding, date::Timestamp, language, target::Target},
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri,
+    header::{ACCEPT_LANGUAGE, COOKIE},
+    request::Parts,
+    uri::PathAndQuery,
+};
 use smallvec::SmallVec;
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 /// What of a request a policy puts into the key, beside the target URI.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +25,56 @@ pub(crate) struct KeyRules {
     pub(crate) query: QueryRule,
     pub(crate) sort_query: bool,
     pub(crate) headers: Vec<HeaderName>,
+    /// The values that a parameter may have.
+    pub(crate) query_values: Vec<(String, Vec<String>)>,
+    pub(crate) cookies: Vec<String>,
+    /// The languages that the service speaks.
+    pub(crate) languages: Vec<String>,
+    pub(crate) codings: bool,
+    pub(crate) date: Option<UtcOffset>,
+    pub(crate) custom: Vec<CustomPart>,
+}
+
+/// A part of the key that a closure of the policy makes of the request.
+#[derive(Clone)]
+pub(crate) struct CustomPart {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) value: Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>,
+}
+
+/// A time zone without daylight saving: so many minutes ahead of UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UtcOffset(i32);
+
+impl UtcOffset {
+    /// UTC itself.
+    pub const UTC: Self = Self(0);
+
+    /// So many hours ahead of UTC, or behind it where negative.
+    pub const fn hours(hours: i32) -> Self {
+        Self::minutes(hours.saturating_mul(60))
+    }
+
+    /// So many minutes ahead of UTC, or behind it where negative.
+    pub const fn minutes(minutes: i32) -> Self {
+        Self(minutes)
+    }
+
+    pub(crate) fn is_possible(self) -> bool {
+        (-12 * 60..=14 * 60).contains(&self.0)
+    }
+
+    /// Days since the epoch, by the calendar of this zone.
+    fn day(self, now: Timestamp) -> i64 {
+        let seconds = i64::try_from(now.as_unix_secs()).unwrap_or(i64::MAX / 2);
+        seconds.saturating_add(i64::from(self.0) * 60).div_euclid(24 * 3600)
+    }
+}
+
+impl fmt::Debug for CustomPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 /// Which query parameters count.
@@ -41,11 +104,33 @@ impl KeyRules {
             let names: Vec<_> = self.headers.iter().map(HeaderName::as_str).collect();
             shape.push(format!("headers={names:?}"));
         }
+        let lists = [("cookies", &self.cookies), ("languages", &self.languages)];
+        shape.extend(lists.iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| format!("{name}={list:?}")));
+        if !self.query_values.is_empty() {
+            shape.push(format!("query-values={:?}", self.query_values));
+        }
+        if self.codings {
+            shape.push("codings".to_owned());
+        }
+        if let Some(UtcOffset(minutes)) = self.date {
+            shape.push(format!("date={minutes}"));
+        }
+        if !self.custom.is_empty() {
+            shape.push(format!("custom={:?}", self.custom));
+        }
         (!shape.is_empty()).then(|| shape.join(","))
     }
 
-    /// Writes the target URI and the named fields. `forwarded` tells that there are fields of [`is_forwarding`].
-    pub(crate) fn write(&self, key: &mut KeyBuf, target: &Target<'_>, headers: &HeaderMap, forwarded: bool) {
+    /// Writes the target URI and what else tells responses apart. `forwarded` says that there are fields of
+    /// [`is_forwarding`].
+    pub(crate) fn write(
+        &self,
+        key: &mut KeyBuf,
+        target: &Target<'_>,
+        parts: &Parts,
+        forwarded: bool,
+        now: Timestamp,
+    ) -> Result<(), Bypass> {
         if let Some(scheme) = target.scheme {
             key.part(Part::Scheme, scheme.as_bytes());
         }
@@ -54,14 +139,86 @@ impl KeyRules {
         }
         key.part(Part::Path, target.path.as_bytes());
         if let Some(query) = target.query.and_then(|query| self.keyed_query(query)) {
+            if !self.allows_values(&query) {
+                return Err(Bypass::QueryValue);
+            }
             key.part(Part::Query, query.as_bytes());
         }
         for name in &self.headers {
-            write_lines(key, Part::Header, name, headers);
+            write_lines(key, Part::Header, name, &parts.headers);
         }
         if forwarded {
-            write_forwarded(key, headers);
+            write_forwarded(key, &parts.headers);
         }
+        if self.has_more() { self.write_more(key, parts, now) } else { Ok(()) }
+    }
+
+    /// What few policies use.
+    fn write_more(&self, key: &mut KeyBuf, parts: &Parts, now: Timestamp) -> Result<(), Bypass> {
+        for name in &self.cookies {
+            let values: SmallVec<[&[u8]; 2]> = cookies(&parts.headers)
+                .filter(|(found, _)| *found == name.as_bytes())
+                .map(|(_, value)| value)
+                .collect();
+            if !values.is_empty() {
+                key.part_named(Part::Cookie, name, values.into_iter());
+            }
+        }
+        if let Some(language) = language::preferred(&parts.headers, &self.languages) {
+            key.part(Part::Language, language.as_bytes());
+        }
+        if self.codings
+            && let Some(codings) = content_coding::normal(&parts.headers)
+        {
+            key.part(Part::Codings, codings.to_header_value().as_bytes());
+        }
+        if let Some(zone) = self.date {
+            key.part(Part::Date, zone.day(now).to_string().as_bytes());
+        }
+        for part in &self.custom {
+            let value = catch_unwind(AssertUnwindSafe(|| (part.value)(parts))).map_err(|_| Bypass::CallbackPanicked)?;
+            if let Some(value) = value {
+                key.part_named(Part::Custom, &part.name, std::iter::once(value.as_bytes()));
+            }
+        }
+        Ok(())
+    }
+
+    fn has_more(&self) -> bool {
+        self.codings
+            || self.date.is_some()
+            || !(self.cookies.is_empty() && self.languages.is_empty() && self.custom.is_empty())
+    }
+
+    /// Makes the request say no more than what is in the key, where the policy puts only a part of a field there: the
+    /// named cookies, the language that was chosen.
+    pub(crate) fn narrow(&self, headers: &mut HeaderMap) {
+        if let Some(language) = language::preferred(headers, &self.languages)
+            && let Ok(value) = HeaderValue::from_str(language)
+        {
+            headers.insert(ACCEPT_LANGUAGE, value);
+        }
+        if !self.cookies.is_empty() && headers.contains_key(COOKIE) {
+            let kept: Vec<Vec<u8>> = cookies(headers)
+                .filter(|(name, _)| self.cookies.iter().any(|kept| kept.as_bytes() == *name))
+                .map(|(name, value)| [name, b"=", value].concat())
+                .collect();
+            headers.remove(COOKIE);
+            if let Some(value) = HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok().filter(|value| !value.is_empty())
+            {
+                headers.insert(COOKIE, value);
+            }
+        }
+    }
+
+    /// Whether each parameter whose values are listed has one of them.
+    fn allows_values(&self, query: &str) -> bool {
+        self.query_values.is_empty()
+            || query.split('&').all(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                let listed = self.query_values.iter().find(|(listed, _)| listed == name);
+                listed.is_none_or(|(_, values)| values.iter().any(|allowed| allowed == value))
+            })
     }
 
     /// The query as it stands in the key; `None` if nothing of it counts.
@@ -118,6 +275,17 @@ pub(crate) fn sorted(query: &str) -> String {
     pairs.join("&")
 }
 
+/// The cookies of a request, name and value, in order.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty()).map(|pair| {
+        match pair.iter().position(|byte| *byte == b'=') {
+            Some(at) => (pair[..at].trim_ascii_end(), pair[at + 1..].trim_ascii_start()),
+            None => (&b""[..], pair),
+        }
+    })
+}
+
 fn parameter_name(pair: &str) -> &str {
     pair.split_once('=').map_or(pair, |(name, _)| name)
 }
@@ -150,7 +318,7 @@ fn write_forwarded(key: &mut KeyBuf, headers: &HeaderMap) {
 }
 
 fn write_lines(key: &mut KeyBuf, part: Part, name: &HeaderName, headers: &HeaderMap) {
-    let mut lines = headers.get_all(name).iter().map(http::HeaderValue::as_bytes).peekable();
+    let mut lines = headers.get_all(name).iter().map(HeaderValue::as_bytes).peekable();
     if lines.peek().is_some() {
         key.part_named(part, name.as_str(), lines);
     }
@@ -211,6 +379,39 @@ mod tests {
         assert_eq!(keyed(&except, "utm=1&a&utm").as_deref(), Some("a"));
         let none = KeyRules { query: QueryRule::None, ..KeyRules::default() };
         assert_eq!(keyed(&none, "a=1"), None);
+    }
+
+    #[test]
+    fn a_request_says_no_more_than_its_key() {
+        let rules =
+            KeyRules { cookies: names(&["theme", "lang"]), languages: names(&["en", "de"]), ..KeyRules::default() };
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_static("sid=secret; theme=dark"));
+        headers.append(COOKIE, HeaderValue::from_static("lang = de ;theme=light; odd"));
+        headers.insert(ACCEPT_LANGUAGE, HeaderValue::from_static("de-AT, fr;q=0.5"));
+        rules.narrow(&mut headers);
+        assert_eq!(headers[COOKIE], "theme=dark; lang=de; theme=light");
+        assert_eq!(headers[ACCEPT_LANGUAGE], "de");
+        headers.insert(COOKIE, HeaderValue::from_static("sid=secret"));
+        rules.narrow(&mut headers);
+        assert!(!headers.contains_key(COOKIE));
+    }
+
+    #[test]
+    fn listed_values_are_the_only_ones() {
+        let days = KeyRules { query_values: vec![("days".to_owned(), names(&["7", "30"]))], ..KeyRules::default() };
+        for (query, allowed) in
+            [("days=7", true), ("days=8", false), ("days", false), ("x=1", true), ("days=7&days=8", false)]
+        {
+            assert_eq!(days.allows_values(query), allowed, "{query}");
+        }
+    }
+
+    #[test]
+    fn the_day_is_that_of_the_zone() {
+        let late = Timestamp::from_unix_secs(24 * 3600 - 60);
+        assert_eq!([UtcOffset::UTC, UtcOffset::hours(1), UtcOffset::hours(-1)].map(|zone| zone.day(late)), [0, 1, 0]);
+        assert_eq!(UtcOffset::hours(-5).day(Timestamp::from_unix_secs(60)), -1);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 mod derive;
 mod text;
 
-pub(crate) use derive::{KeyRules, QueryRule, is_forwarding, keyed_uri, sorted};
+pub use derive::UtcOffset;
+pub(crate) use derive::{CustomPart, KeyRules, QueryRule, is_forwarding, keyed_uri, sorted};
 
 use smallvec::SmallVec;
 use std::{fmt, hash::Hash};
@@ -33,10 +34,22 @@ pub(crate) enum Part {
     Identity = 13,
     /// What a scope made of the identity.
     Context = 14,
+    /// A cookie.
+    Cookie = 15,
+    /// The best language that the service speaks.
+    Language = 16,
+    /// The content codings that the client accepts.
+    Codings = 17,
+    /// The day, in the time zone of the policy.
+    Date = 18,
+    /// What a closure of the policy makes of the request.
+    Custom = 19,
+    /// The content of the request.
+    Body = 20,
 }
 
 impl Part {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 20] = [
         Self::Namespace,
         Self::Version,
         Self::Policy,
@@ -51,6 +64,12 @@ impl Part {
         Self::Forwarded,
         Self::Identity,
         Self::Context,
+        Self::Cookie,
+        Self::Language,
+        Self::Codings,
+        Self::Date,
+        Self::Custom,
+        Self::Body,
     ];
 
     fn from_tag(tag: u8) -> Option<Self> {
@@ -184,7 +203,10 @@ mod tests {
     fn written() -> impl Strategy<Value = Written> {
         prop_oneof![
             (part(), hostile())
-                .prop_filter("single", |(part, _)| !matches!(part, Part::Header | Part::Forwarded | Part::Identity))
+                .prop_filter("single", |(part, _)| !matches!(
+                    part,
+                    Part::Header | Part::Forwarded | Part::Identity | Part::Cookie | Part::Custom
+                ))
                 .prop_map(|(part, value)| Written::One(part as u8, value)),
             ("[a:|]{0,3}", proptest::collection::vec(hostile(), 0..4)).prop_map(|(name, values)| Written::Named(
                 Part::Header as u8,

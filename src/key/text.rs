@@ -23,7 +23,7 @@ impl fmt::Display for Key {
             match part {
                 Part::Version => write_structural(f, "v", value)?,
                 Part::Namespace | Part::Policy | Part::PolicyVersion | Part::Shape => write_structural(f, "", value)?,
-                Part::Method => f.write_str(if value == b"G" { "GET" } else { "?" })?,
+                Part::Method => write_escaped(f, value, b"")?,
                 Part::Scheme => {
                     has_uri = true;
                     write_escaped(f, value, b"")?;
@@ -41,7 +41,15 @@ impl fmt::Display for Key {
                     write_escaped(f, value, b"/%")?;
                 }
                 Part::Query => write_query(f, value)?,
-                Part::Header | Part::Forwarded | Part::Identity => write_field(f, value)?,
+                Part::Header | Part::Forwarded | Part::Identity | Part::Custom => write_field(f, value, false)?,
+                Part::Cookie => write_field(f, value, true)?,
+                Part::Language => write_named(f, "language", value)?,
+                Part::Codings => write_named(f, "codings", value)?,
+                Part::Date => write_named(f, "date", value)?,
+                Part::Body => {
+                    f.write_str("body=")?;
+                    value.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                }
                 Part::Context => {
                     f.write_str("context=")?;
                     credentials::write_digest(f, value)?;
@@ -74,11 +82,16 @@ fn write_structural(f: &mut fmt::Formatter<'_>, prefix: &str, value: &[u8]) -> f
     write_escaped(f, value, b":=,")
 }
 
-fn write_field(f: &mut fmt::Formatter<'_>, value: &[u8]) -> fmt::Result {
+fn write_named(f: &mut fmt::Formatter<'_>, name: &str, value: &[u8]) -> fmt::Result {
+    write!(f, "{name}=")?;
+    write_escaped(f, value, b",")
+}
+
+fn write_field(f: &mut fmt::Formatter<'_>, value: &[u8], secret: bool) -> fmt::Result {
     let Some((name, mut values)) = split_value(value) else { return Ok(()) };
     write_escaped(f, name, b"")?;
     f.write_char('=')?;
-    let secret = std::str::from_utf8(name).is_ok_and(credentials::is_credential_name);
+    let secret = secret || std::str::from_utf8(name).is_ok_and(credentials::is_credential_name);
     let mut first = true;
     while let Some((value, rest)) = split_value(values) {
         if !std::mem::take(&mut first) {
@@ -135,7 +148,7 @@ mod tests {
         key.part(Part::Namespace, b"shop");
         key.part(Part::Version, b"2026-11");
         key.part(Part::Policy, b"dashboard");
-        key.part(Part::Method, b"G");
+        key.part(Part::Method, b"GET");
         key.part(Part::Scheme, b"https");
         key.part_lowercase(Part::Authority, "Host:8443");
         key.part(Part::Path, b"/dash:board");
@@ -154,7 +167,7 @@ mod tests {
     #[test]
     fn without_scheme_or_host_the_path_stands_alone() {
         let mut key = KeyBuf::default();
-        key.part(Part::Method, b"G");
+        key.part(Part::Method, b"GET");
         key.part(Part::Path, b"/x");
         assert_eq!(Key::from(&key).to_string(), "GET:/x");
     }

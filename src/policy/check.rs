@@ -106,10 +106,51 @@ impl Policy {
                 return fault(format!("`{name}` is no name of a query parameter"));
             }
         }
+        if let Some((name, _)) = self.key.query_values.iter().find(|(_, values)| values.is_empty()) {
+            return fault(format!(
+                "query_values({name}, []): a parameter that may have no value at all bypasses always"
+            ));
+        }
+        if self.key.cookies.iter().chain(&self.key.languages).any(String::is_empty) {
+            return fault("key_cookies and key_language take names that are not empty");
+        }
+        if self.key.languages.iter().any(|tag| !tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')) {
+            return fault(format!(
+                "key_language({:?}): a language tag has letters, digits and hyphens",
+                self.key.languages
+            ));
+        }
+        if self.key.date.is_some_and(|zone| !zone.is_possible()) {
+            return fault("key_date: a time zone is between 12 hours behind and 14 hours ahead of UTC");
+        }
+        self.check_names()?;
         match self.key.headers.iter().find_map(|name| never_in_a_key(name).map(|why| (name, why))) {
             Some((name, why)) => fault(format!("key_headers([{name}]): {why}")),
             None => Ok(()),
         }
+    }
+
+    fn check_names(&self) -> Result<(), PolicyError> {
+        self.key.custom.iter().try_for_each(|part| check_word("key_part", Some(&part.name)))?;
+        let mut names: Vec<_> = self.key.custom.iter().map(|part| &part.name).collect();
+        names.sort();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return fault(format!("key_part({}) twice: give each part a name of its own", pair[0]));
+        }
+        let credential = |name: &&HeaderName| {
+            matches!(name.as_str(), "authorization" | "proxy-authorization" | "cookie")
+                || self.credential_headers.contains(*name)
+        };
+        if let Some(name) = self.ignored_vary.iter().find(credential) {
+            return fault(format!(
+                "ignore_vary([{name}]): this field says who asks, so what varies with it is not for everyone; use \
+                 per_user(), or shared() for responses that say `public`"
+            ));
+        }
+        if !self.allowed_headers.is_empty() && !self.sealed {
+            return fault("allow_headers(..) without sealed() has nothing to allow");
+        }
+        Ok(())
     }
 
     fn check_limits(&self, largest: usize) -> Result<(), PolicyError> {
@@ -183,6 +224,7 @@ impl fmt::Display for Secs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::UtcOffset;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -208,6 +250,14 @@ mod tests {
             (minute().credential_headers([""]), "field name"),
             (minute().per(Vec::<String>::new()), "shared()"),
             (minute().per(["a b"]), "a b"),
+            (minute().query_values("days", Vec::<String>::new()), "days"),
+            (minute().key_cookies([""]), "key_cookies"),
+            (minute().key_language(["de_AT"]), "de_AT"),
+            (minute().key_date(UtcOffset::hours(15)), "14 hours"),
+            (minute().key_part("a", |_| None).key_part("a", |_| None), "twice"),
+            (minute().ignore_vary(["Cookie"]), "cookie"),
+            (minute().credential_headers(["x-key"]).ignore_vary(["x-key"]), "x-key"),
+            (minute().allow_headers(["accept"]), "sealed()"),
             (minute().max_body(0), "8 MiB"),
             (minute().max_body(2_000_000), "1000000 bytes"),
             (minute().max_key(3), "64 bytes"),

@@ -9,11 +9,16 @@ pub(crate) use rules::{Rules, Unit};
 
 use crate::{
     identity::{Identity, Scope, TENANT, USER},
-    key::{KeyRules, QueryRule},
+    key::{CustomPart, KeyRules, QueryRule, UtcOffset},
     semantics::storable::{SetCookie, StoreRules},
 };
 use http::{HeaderName, Method, StatusCode, Uri, request::Parts};
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// What an operator says about a route: lifetimes, key parts, limits.
 ///
@@ -55,6 +60,14 @@ pub struct Policy {
     keep: Option<Duration>,
     surrogate: bool,
     uri: Option<UriOf>,
+    bypass_if: Option<RequestIs>,
+    refetch_if: Option<RequestIs>,
+    refuse_if: Option<ResponseIs>,
+    fresh_until: Option<MomentOf>,
+    ignored_vary: Vec<HeaderName>,
+    sealed: bool,
+    allowed_headers: Vec<HeaderName>,
+    observe_only: bool,
     faults: Vec<PolicyError>,
 }
 
@@ -80,6 +93,9 @@ pub(crate) enum Cookies {
 }
 
 pub(crate) type UriOf = Arc<dyn Fn(&Parts) -> Uri + Send + Sync>;
+pub(crate) type RequestIs = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
+pub(crate) type ResponseIs = Arc<dyn Fn(&Parts, &http::response::Parts) -> bool + Send + Sync>;
+pub(crate) type MomentOf = Arc<dyn Fn(SystemTime) -> SystemTime + Send + Sync>;
 
 /// A policy with a name, about to say where its lifetimes come from. Made by [`Policy::named`].
 #[derive(Clone, Debug)]
@@ -131,6 +147,14 @@ impl Policy {
             keep: None,
             surrogate: false,
             uri: None,
+            bypass_if: None,
+            refetch_if: None,
+            refuse_if: None,
+            fresh_until: None,
+            ignored_vary: Vec::new(),
+            sealed: false,
+            allowed_headers: Vec::new(),
+            observe_only: false,
             faults: Vec::new(),
         }
     }
@@ -203,6 +227,13 @@ impl Policy {
         self
     }
 
+    /// Nothing is fresh later than the moment that the closure gives for the moment of storing: the end of the day, the
+    /// next publication. A moment that has passed means: not stored.
+    pub fn fresh_until(mut self, until: impl Fn(SystemTime) -> SystemTime + Send + Sync + 'static) -> Self {
+        self.fresh_until = Some(Arc::new(until));
+        self
+    }
+
     /// What the `Cache-Control` of requests does. Default: nothing.
     pub fn request_directives(mut self, directives: RequestDirectives) -> Self {
         self.request_directives = directives;
@@ -261,6 +292,73 @@ impl Policy {
     pub fn per_context(mut self, context: impl Fn(&Identity) -> Option<String> + Send + Sync + 'static) -> Self {
         self.scope = Scope::Context(Arc::new(context));
         self
+    }
+}
+
+/// Exceptions. A panic in one of these closures costs that request the cache, nothing else.
+impl Policy {
+    /// Requests for which the closure says yes neither read nor fill.
+    pub fn bypass_if(mut self, request: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.bypass_if = Some(Arc::new(request));
+        self
+    }
+
+    /// Requests for which the closure says yes do not read, and what answers them is stored anew.
+    pub fn refetch_if(mut self, request: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.refetch_if = Some(Arc::new(request));
+        self
+    }
+
+    /// Responses for which the closure says yes are not stored.
+    pub fn refuse_storage_if(
+        mut self,
+        response: impl Fn(&Parts, &http::response::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.refuse_if = Some(Arc::new(response));
+        self
+    }
+
+    /// Nothing is stored or served from the cache. What would have been a hit is counted, in
+    /// [`Stats::would_hits`](crate::Stats::would_hits): a way to try a policy before trusting it.
+    pub fn observe_only(mut self) -> Self {
+        self.observe_only = true;
+        self
+    }
+}
+
+/// What the handler sees.
+impl Policy {
+    /// The handler sees only the request fields that are part of the key, and those of
+    /// [`allow_headers`](Policy::allow_headers), and only the part of the [`Identity`] that is: what is not keyed cannot
+    /// shape a stored response. Recommended wherever responses are shared.
+    ///
+    /// Always visible: `Host`, `Accept-Encoding` in its normal form, ranges and conditions, `Traceparent`, `Tracestate`.
+    /// Other things in the extensions of the request stay there.
+    pub fn sealed(mut self) -> Self {
+        self.sealed = true;
+        self
+    }
+
+    /// Request fields that a handler sees although the request is [`sealed`](Policy::sealed). What it answers must not
+    /// depend on them, unless it names them in `Vary`.
+    pub fn allow_headers<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
+    where
+        N: TryInto<HeaderName> + fmt::Display + Clone,
+    {
+        self.allowed_headers = self.header_names("allow_headers", names);
+        self
+    }
+
+    fn visible_headers(&self) -> Vec<HeaderName> {
+        let mut visible: Vec<_> = ALWAYS_VISIBLE.into_iter().map(HeaderName::from_static).collect();
+        visible.extend(self.allowed_headers.iter().chain(&self.key.headers).cloned());
+        if !self.key.cookies.is_empty() {
+            visible.push(http::header::COOKIE);
+        }
+        if !self.key.languages.is_empty() {
+            visible.push(http::header::ACCEPT_LANGUAGE);
+        }
+        visible
     }
 }
 
@@ -333,6 +431,75 @@ impl Policy {
         self.key.headers = self.header_names("key_headers", names);
         self.key.headers.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         self.key.headers.dedup();
+        self
+    }
+
+    /// This query parameter has one of these values, or the request bypasses.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// let trends = Policy::fresh_for(Duration::from_secs(900)).query_values("days", ["7", "30", "90", "365"]);
+    /// # let _ = trends;
+    /// ```
+    pub fn query_values<V: Into<String>>(
+        mut self,
+        name: impl Into<String>,
+        values: impl IntoIterator<Item = V>,
+    ) -> Self {
+        let name = name.into();
+        self.key.query_values.retain(|(of, _)| *of != name);
+        self.key.query_values.push((name, values.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// These cookies are part of the key, and the only ones that the handler sees. A request with others does not
+    /// bypass.
+    pub fn key_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.key.cookies = names.into_iter().map(Into::into).collect();
+        self.cookies = Cookies::Ignore;
+        self
+    }
+
+    /// The best of these languages for the client's `Accept-Language` is part of the key, and is what the handler sees
+    /// there. The first is for clients that want none of them.
+    pub fn key_language<L: Into<String>>(mut self, spoken: impl IntoIterator<Item = L>) -> Self {
+        self.key.languages = spoken.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The content codings that the client accepts are part of the key, in their normal form. Needed only for handlers
+    /// that compress and do not say `Vary: Accept-Encoding`; coded responses are kept apart anyway.
+    pub fn key_encoding(mut self) -> Self {
+        self.key.codings = true;
+        self
+    }
+
+    /// The day is part of the key, by the calendar of this zone: what was stored yesterday is not served today.
+    pub fn key_date(mut self, zone: UtcOffset) -> Self {
+        self.key.date = Some(zone);
+        self
+    }
+
+    /// What the closure makes of the request is part of the key, under this name; `None` differs from everything else.
+    ///
+    /// A panic in the closure costs that request the cache, nothing else.
+    pub fn key_part(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.key.custom.push(CustomPart { name: name.into(), value: Arc::new(value) });
+        self
+    }
+
+    /// These fields in the `Vary` of responses do not count: the operator knows that the response does not depend on
+    /// them. Fields that say who asks cannot be ignored.
+    pub fn ignore_vary<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
+    where
+        N: TryInto<HeaderName> + fmt::Display + Clone,
+    {
+        self.ignored_vary = self.header_names("ignore_vary", names);
         self
     }
 
@@ -415,3 +582,18 @@ impl fmt::Debug for Policy {
             .finish_non_exhaustive()
     }
 }
+
+/// What a handler sees of a sealed request: what is keyed by nature, what asks for a part or a check of the same response,
+/// and what tracing needs.
+const ALWAYS_VISIBLE: [&str; 10] = [
+    "host",
+    "accept-encoding",
+    "range",
+    "if-range",
+    "if-none-match",
+    "if-modified-since",
+    "if-match",
+    "if-unmodified-since",
+    "traceparent",
+    "tracestate",
+];

@@ -1,6 +1,6 @@
 //! A policy once it has met its cache: checked, and ready for the hot path.
 
-use super::{Cookies, Policy, PolicyError, RequestDirectives, UriOf};
+use super::{Cookies, MomentOf, Policy, PolicyError, RequestDirectives, RequestIs, ResponseIs, UriOf};
 use crate::{
     identity::Scope,
     key::{KeyBuf, KeyRules, Part},
@@ -43,6 +43,14 @@ pub(crate) struct Rules {
     /// Fields of responses that speak to this cache alone.
     pub(crate) own_fields: Vec<HeaderName>,
     pub(crate) uri: Option<UriOf>,
+    pub(crate) bypass_if: Option<RequestIs>,
+    pub(crate) refetch_if: Option<RequestIs>,
+    pub(crate) refuse_if: Option<ResponseIs>,
+    pub(crate) fresh_until: Option<MomentOf>,
+    pub(crate) ignored_vary: Vec<HeaderName>,
+    /// The request fields that a handler sees, where it does not see all.
+    pub(crate) sealed: Option<Vec<HeaderName>>,
+    pub(crate) observe_only: bool,
 }
 
 impl Rules {
@@ -72,6 +80,13 @@ impl Rules {
             keep: policy.keep,
             own_fields,
             uri: policy.uri_of(),
+            bypass_if: policy.bypass_if.clone(),
+            refetch_if: policy.refetch_if.clone(),
+            refuse_if: policy.refuse_if.clone(),
+            fresh_until: policy.fresh_until.clone(),
+            ignored_vary: policy.ignored_vary.clone(),
+            sealed: policy.sealed.then(|| policy.visible_headers()),
+            observe_only: policy.observe_only,
         })
     }
 }
@@ -93,7 +108,6 @@ fn policy_prefix(policy: &Policy) -> Box<[u8]> {
         (Part::Policy, policy.name.as_deref()),
         (Part::PolicyVersion, policy.version.as_deref()),
         (Part::Shape, (!shape.is_empty()).then_some(&*shape)),
-        (Part::Method, Some("G")),
     ])
 }
 

@@ -20,6 +20,20 @@ use std::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
+impl From<std::time::SystemTime> for Timestamp {
+    /// Moments before the epoch become the epoch.
+    fn from(time: std::time::SystemTime) -> Self {
+        let since = time.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self::from_unix_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<Timestamp> for std::time::SystemTime {
+    fn from(time: Timestamp) -> Self {
+        Self::UNIX_EPOCH.checked_add(Duration::from_millis(time.as_unix_millis())).unwrap_or(Self::UNIX_EPOCH)
+    }
+}
+
 impl Timestamp {
     /// The point this many milliseconds after the Unix epoch.
     pub const fn from_unix_millis(millis: u64) -> Self {

@@ -14,6 +14,7 @@
 //! | [`validator`] | entity tags and modification dates | RFC 9110 §8.8 |
 //! | [`precondition`] | does the client's condition hold | RFC 9110 §13 |
 //! | [`content_coding`] | which codings does the client accept | RFC 9110 §12.5.3 |
+//! | [`language`] | which language does the client prefer | RFC 9110 §12.5.4 |
 //! | [`vary`] | which request fields selected the response | RFC 9111 §4.1 |
 //! | [`freshness`] | how old is it, how long is it good | RFC 9111 §4.2 |
 //! | [`storable`] | may it be stored | RFC 9111 §3 |
@@ -30,6 +31,7 @@ pub mod date;
 pub mod fields;
 pub mod freshness;
 pub mod invalidation;
+pub mod language;
 pub mod precondition;
 pub mod range;
 pub mod reuse;

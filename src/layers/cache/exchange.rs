@@ -5,7 +5,7 @@ use crate::{
     cache::{Act, Facts, Fill, Forwarded, Freshening, RecordedHead, answer, strip_own_fields},
     entry::Entry,
     identity::{Identity, IdentityEstablished},
-    key::{KeyBuf, keyed_uri},
+    key::{KeyBuf, is_forwarding, keyed_uri},
     outcome::{NotStored, Outcome},
     semantics::{
         cache_control::RequestDirectives,
@@ -21,7 +21,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    HeaderMap, HeaderName, Method, Request, Response, StatusCode,
     header::{ACCEPT_ENCODING, CONTENT_LENGTH, RANGE, SET_COOKIE},
     request::Parts,
 };
@@ -174,7 +174,28 @@ impl Job {
         {
             sent.headers.insert(ACCEPT_ENCODING, codings.to_header_value());
         }
+        if let Some(visible) = &rules.sealed {
+            self.seal(&mut sent, visible);
+        }
         sent
+    }
+
+    /// Leaves only what is in the key, so that nothing else can shape what is stored.
+    fn seal(&self, sent: &mut Parts, visible: &[HeaderName]) {
+        let hidden: Vec<_> = sent
+            .headers
+            .keys()
+            .filter(|name| !visible.contains(name) && !is_forwarding(name.as_str()))
+            .cloned()
+            .collect();
+        for name in hidden {
+            sent.headers.remove(name);
+        }
+        if let Some(identity) = sent.extensions.get::<Identity>() {
+            let scope = &self.shared.rules.scope;
+            let narrowed = identity.narrowed(|name| scope.keys_on(name));
+            sent.extensions.insert(narrowed);
+        }
     }
 
     /// Asks whether the stored response still holds, and for the whole if it does not.
@@ -318,7 +339,8 @@ impl Job {
             return Err(NotStored::IdentityAfterCache);
         }
         let Some(declared) = declared else { return Err(NotStored::WrongLength) };
-        let verdict = self.fill.judge(answer.status, &answer.headers, received).map_err(NotStored::Refused)?;
+        let verdict = self.fill.judge(answer.status, &answer.headers, received)?;
+        self.fill.consult(parts, answer)?;
         if declared.is_some_and(|length| length > self.shared.rules.max_body as u64) {
             return Err(NotStored::TooLarge);
         }

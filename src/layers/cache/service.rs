@@ -69,12 +69,13 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let Shared { cache, rules, .. } = &*self.shared;
         if Filling::is_under_way(&parts, cache) {
             return ResponseFuture::pass(self.inner.clone(), Request::from_parts(parts, body), None);
         }
-        let (key, facts) = match admit(rules, &parts, BodyFacts { empty: is_empty(&body) }) {
+        let now = cache.now();
+        let (key, facts) = match admit(rules, &parts, BodyFacts { empty: is_empty(&body) }, now) {
             Admission::Lookup(key, facts) => (key, facts),
             Admission::Bypass(reason, change) => {
                 cache.counters().bypass(reason);
@@ -85,8 +86,12 @@ where
         };
         let heard = rules.honor_requests && facts.has(Facts::CACHE_CONTROL);
         let directives = heard.then(|| RequestDirectives::parse(&parts.headers));
-        let now = cache.now();
+        rules.key.narrow(&mut parts.headers);
+        if rules.observe_only {
+            cache.observed().look(key.as_bytes(), now);
+        }
         let (stored, forward) = match cache.find(key.as_bytes(), &parts.headers) {
+            Found::Entry(_) if facts.has(Facts::REFETCH) => (None, Forward::Request),
             Found::Entry(entry) => (Some(entry), Forward::Stale),
             Found::OtherVariants => (None, Forward::VaryMiss),
             Found::Nothing => (None, Forward::UriMiss),
