@@ -80,7 +80,9 @@ pub use cache::{Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, C
 pub use identity::Identity;
 pub use invalidation::{InvalidateError, Invalidated, Selector};
 pub use key::UtcOffset;
-pub use layers::cache::{CacheLayer, CacheService, ResponseBody, ResponseFuture};
+pub use layers::cache::{
+    CacheLayer, CacheService, NoRebuild, Rebuild, RebuildBody, RequestBody, ResponseBody, ResponseFuture,
+};
 pub use layers::identity::{IdentityFuture, IdentityLayer, IdentityService};
 pub use outcome::{Bypass, NotStored, Outcome};
 pub use policy::{NamedPolicy, Policy, PolicyError, RequestDirectives};

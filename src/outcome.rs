@@ -31,6 +31,8 @@ pub enum Bypass {
     Upgrade,
     /// A GET or HEAD with content.
     Content,
+    /// The content is part of the key, and longer than the policy allows, or broken off, or has trailers.
+    ContentTooLong,
     /// It is not clear which resource is meant.
     Ambiguous(Ambiguous),
     /// `X-Original-URL` or `X-Rewrite-URL`: some frameworks serve another path than the one that was asked for.
@@ -75,6 +77,8 @@ pub enum NotStored {
     Policy,
     /// A closure of the application panicked.
     CallbackPanicked,
+    /// A gRPC call that did not succeed.
+    GrpcStatus,
     /// The policy only observes.
     ObserveOnly,
     /// An identity was established inside of the cache, too late to be part of the key: the identity layer belongs
@@ -96,11 +100,12 @@ impl Outcome {
 }
 
 impl Bypass {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Method,
         Self::MethodOverride,
         Self::Upgrade,
         Self::Content,
+        Self::ContentTooLong,
         Self::Ambiguous(Ambiguous::HostMismatch),
         Self::Ambiguous(Ambiguous::HostRepeated),
         Self::Ambiguous(Ambiguous::HostMalformed),
@@ -122,6 +127,7 @@ impl Bypass {
             Self::MethodOverride => "method-override",
             Self::Upgrade => "upgrade",
             Self::Content => "content",
+            Self::ContentTooLong => "content-too-long",
             Self::Ambiguous(reason) => reason.as_str(),
             Self::RewrittenUrl => "rewritten-url",
             Self::Cookie => "cookie",
@@ -149,6 +155,7 @@ impl NotStored {
             Self::NoRoom => "no-room",
             Self::Policy => "policy",
             Self::CallbackPanicked => "callback-panicked",
+            Self::GrpcStatus => "grpc-status",
             Self::ObserveOnly => "observe-only",
             Self::IdentityAfterCache => "identity-after-cache",
         }
@@ -166,6 +173,7 @@ impl NotStored {
             Self::NoRoom,
             Self::Policy,
             Self::CallbackPanicked,
+            Self::GrpcStatus,
             Self::ObserveOnly,
             Self::IdentityAfterCache,
         ])

@@ -2,12 +2,17 @@
 
 use crate::{
     identity::{Identity, IdentityUnknown, Sharing},
-    key::{KeyBuf, Part, is_forwarding},
+    key::{KeyBuf, Part, is_forwarding, write_lines},
     outcome::Bypass,
     policy::{Cookies, RequestIs, Rules},
     semantics::{date::Timestamp, invalidation, target::Target},
 };
-use http::{HeaderMap, Method, Uri, request::Parts, uri::Scheme};
+use http::{
+    HeaderMap, HeaderValue, Method, Uri,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    request::Parts,
+    uri::Scheme,
+};
 use std::{
     borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,6 +24,8 @@ use std::{
 pub(crate) enum Admission {
     /// Look it up under this key.
     Lookup(KeyBuf, Facts),
+    /// Read its content, which is part of the key, then see [`admit_with_content`].
+    Read(Facts),
     /// Leave it to the inner service. If it succeeds, the change invalidates.
     Bypass(Bypass, Option<Box<Change>>),
 }
@@ -28,6 +35,8 @@ pub(crate) enum Admission {
 pub(crate) struct BodyFacts {
     /// There is certainly no content.
     pub(crate) empty: bool,
+    /// The content can be read and given back.
+    pub(crate) readable: bool,
 }
 
 /// What the fields of a request tell, found in one pass.
@@ -114,6 +123,13 @@ pub(crate) fn admit(rules: &Rules, parts: &Parts, body: BodyFacts, now: Timestam
     let mut facts = Facts::of(&parts.headers);
     let cacheable = (rules.get && parts.method == Method::GET) || (rules.head && parts.method == Method::HEAD);
     if !cacheable {
+        if rules.content_methods.contains(&parts.method) {
+            return match rules.grpc && !is_grpc(&parts.headers) {
+                true => Admission::Bypass(Bypass::Method, None),
+                false if body.readable => Admission::Read(facts),
+                false => Admission::Bypass(Bypass::Content, None),
+            };
+        }
         let change = !invalidation::is_safe(&parts.method);
         return Admission::Bypass(Bypass::Method, change.then(|| Box::new(Change::of(rules, parts))));
     }
@@ -123,18 +139,24 @@ pub(crate) fn admit(rules: &Rules, parts: &Parts, body: BodyFacts, now: Timestam
     if rules.credential_headers.iter().any(|name| parts.headers.contains_key(name)) {
         facts.0 |= Facts::CREDENTIALS.0;
     }
-    match key(rules, parts, body, &mut facts, now) {
+    if facts.has(Facts::CONTENT) || !body.empty {
+        return Admission::Bypass(Bypass::Content, None);
+    }
+    match key(rules, parts, None, &mut facts, now) {
         Ok(key) => Admission::Lookup(key, facts),
         Err(reason) => Admission::Bypass(reason, None),
     }
 }
 
-fn key(rules: &Rules, parts: &Parts, body: BodyFacts, facts: &mut Facts, now: Timestamp) -> Result<KeyBuf, Bypass> {
+fn key(
+    rules: &Rules,
+    parts: &Parts,
+    content: Option<&[u8]>,
+    facts: &mut Facts,
+    now: Timestamp,
+) -> Result<KeyBuf, Bypass> {
     if facts.has(Facts::UPGRADE) {
         return Err(Bypass::Upgrade);
-    }
-    if facts.has(Facts::CONTENT) || !body.empty {
-        return Err(Bypass::Content);
     }
     if facts.has(Facts::REWRITTEN_URL) {
         return Err(Bypass::RewrittenUrl);
@@ -154,12 +176,43 @@ fn key(rules: &Rules, parts: &Parts, body: BodyFacts, facts: &mut Facts, now: Ti
     let sharing = share(rules, parts, *facts, &mut key)?;
     *facts = facts.shared_by(sharing);
     key.encoded(&rules.policy_prefix);
-    key.part(Part::Method, b"GET");
+    match content {
+        None => key.part(Part::Method, b"GET"),
+        Some(content) => write_content(&mut key, parts, content),
+    }
     rules.key.write(&mut key, &target, parts, facts.has(Facts::FORWARDED), now)?;
     if key.as_bytes().len() > rules.max_key {
         return Err(Bypass::KeyTooLong);
     }
     Ok(key)
+}
+
+/// The verdict on a request whose content was read: its key.
+pub(crate) fn admit_with_content(
+    rules: &Rules,
+    parts: &Parts,
+    content: &[u8],
+    mut facts: Facts,
+    now: Timestamp,
+) -> Result<(KeyBuf, Facts), Bypass> {
+    if rules.credential_headers.iter().any(|name| parts.headers.contains_key(name)) {
+        facts.0 |= Facts::CREDENTIALS.0;
+    }
+    key(rules, parts, Some(content), &mut facts, now).map(|key| (key, facts))
+}
+
+/// Method, type, coding and digest of the content.
+fn write_content(key: &mut KeyBuf, parts: &Parts, content: &[u8]) {
+    key.part(Part::Method, parts.method.as_str().as_bytes());
+    key.part(Part::Body, blake3::hash(content).as_bytes());
+    for name in [CONTENT_TYPE, CONTENT_ENCODING] {
+        write_lines(key, Part::Header, &name, &parts.headers);
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.and_then(|kind| kind.strip_prefix(b"application/grpc")).is_some_and(|rest| !rest.starts_with(b"-web"))
 }
 
 /// What a predicate of the policy says.

@@ -56,7 +56,11 @@ pub(crate) fn answer(
     if *method == Method::HEAD {
         return whole(entry, now, StoredBody::Empty);
     }
-    if is_ok && facts.has(Facts::RANGE) && precondition::if_range_allows(request, &entry.head, now) {
+    if is_ok
+        && *method == Method::GET
+        && facts.has(Facts::RANGE)
+        && precondition::if_range_allows(request, &entry.head, now)
+    {
         match range::evaluate(request, entry.body.len() as u64, &RangeLimits::default()) {
             RangeAnswer::Whole => {}
             RangeAnswer::Unsatisfiable => return unsatisfiable(entry, now),

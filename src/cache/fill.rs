@@ -259,6 +259,9 @@ impl Recording {
         if self.declared.is_some_and(|declared| declared != self.bytes.len() as u64) {
             return self.give_up(NotStored::WrongLength);
         }
+        if self.open.as_ref().is_some_and(|(fill, head)| fill.rules.grpc && !self.succeeded(head)) {
+            return self.give_up(NotStored::GrpcStatus);
+        }
         let Some((fill, head)) = self.open.take() else { return };
         // A copy of the right size: the buffer may be twice as large.
         let body = Bytes::copy_from_slice(&std::mem::take(&mut self.bytes));
@@ -266,6 +269,12 @@ impl Recording {
         if let Err(reason) = fill.store(&entry) {
             fill.cache.counters().not_stored(reason);
         }
+    }
+
+    /// Whether a gRPC call has succeeded: its status is in the trailers, or in the head if there are none.
+    fn succeeded(&self, head: &RecordedHead) -> bool {
+        let status = |fields: &HeaderMap| fields.get("grpc-status").map(|status| status == "0");
+        self.trailers.as_ref().and_then(status).or_else(|| status(&head.headers)).unwrap_or(false)
     }
 
     fn give_up(&mut self, reason: NotStored) {

@@ -317,7 +317,7 @@ fn write_forwarded(key: &mut KeyBuf, headers: &HeaderMap) {
     }
 }
 
-fn write_lines(key: &mut KeyBuf, part: Part, name: &HeaderName, headers: &HeaderMap) {
+pub(crate) fn write_lines(key: &mut KeyBuf, part: Part, name: &HeaderName, headers: &HeaderMap) {
     let mut lines = headers.get_all(name).iter().map(HeaderValue::as_bytes).peekable();
     if lines.peek().is_some() {
         key.part_named(part, name.as_str(), lines);

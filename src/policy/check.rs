@@ -77,7 +77,17 @@ impl Policy {
 
     fn check_methods(&self) -> Result<(), PolicyError> {
         if let Some(method) = self.methods.iter().find(|method| !matches!(**method, Method::GET | Method::HEAD)) {
-            return fault(format!("methods([{method}]): only GET and HEAD can be cached"));
+            return fault(format!("methods([{method}]): GET and HEAD; other methods need key_body([{method}])"));
+        }
+        let never =
+            [Method::GET, Method::HEAD, Method::CONNECT, Method::TRACE, Method::OPTIONS, Method::PUT, Method::DELETE];
+        if let Some(method) = self.content_methods.iter().find(|method| never.contains(method)) {
+            return fault(format!(
+                "key_body([{method}]): for methods that ask something by their content, as QUERY or POST"
+            ));
+        }
+        if self.max_content == 0 {
+            return fault("max_content(0) would read nothing: leave it out for the default of 64 KiB");
         }
         if !self.methods.contains(&Method::GET) {
             return fault("methods(..) without GET: only responses to GET are stored, HEAD is answered from them");
@@ -239,7 +249,9 @@ mod tests {
             (Policy::from_response().statuses([StatusCode::CREATED]), "add fresh_for"),
             (minute().statuses([StatusCode::NOT_MODIFIED]), "304"),
             (minute().status_lifetime(StatusCode::PARTIAL_CONTENT, MINUTE), "206"),
-            (minute().methods([Method::POST]), "POST"),
+            (minute().methods([Method::POST]), "key_body([POST])"),
+            (minute().key_body([Method::PUT]), "PUT"),
+            (minute().max_content(0), "64 KiB"),
             (minute().methods([Method::HEAD]), "without GET"),
             (minute().query_only(Vec::<String>::new()), "ignore_query()"),
             (minute().query_only(["a&b"]), "a&b"),

@@ -51,6 +51,9 @@ pub struct Policy {
     only_invalidates: bool,
     max_body: Option<usize>,
     max_key: usize,
+    content_methods: Vec<Method>,
+    grpc: bool,
+    max_content: usize,
     max_variants: usize,
     cookies: Cookies,
     credential_headers: Vec<HeaderName>,
@@ -138,6 +141,9 @@ impl Policy {
             only_invalidates: false,
             max_body: None,
             max_key: 8 * 1024,
+            content_methods: Vec::new(),
+            grpc: false,
+            max_content: 64 * 1024,
             max_variants: 32,
             cookies: Cookies::default(),
             credential_headers: Vec::new(),
@@ -400,6 +406,27 @@ impl Policy {
         self
     }
 
+    /// Requests with these methods are cached, and their content is part of the key: its bytes, its type and its coding.
+    /// For methods that ask and change nothing, as the operator knows: QUERY, or a POST that searches.
+    ///
+    /// The layer needs [`rebuild_body`](crate::CacheLayer::rebuild_body). Longer content than
+    /// [`max_content`](Policy::max_content) bypasses; the inner service gets every byte either way.
+    pub fn key_body(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.content_methods = methods.into_iter().collect();
+        self
+    }
+
+    /// Unary gRPC calls are cached: their message is part of the key, and only answers with `grpc-status: 0` are stored,
+    /// trailers included. For calls that ask and change nothing.
+    ///
+    /// The layer needs [`rebuild_body`](crate::CacheLayer::rebuild_body). Not for routes with calls that stream messages
+    /// to the server: those are read to their end before anybody answers.
+    pub fn grpc(mut self) -> Self {
+        self.grpc = true;
+        self.key.headers.push(HeaderName::from_static("grpc-accept-encoding"));
+        self.key_body([Method::POST])
+    }
+
     /// Only these query parameters count. The others are no part of the key, and the handler does not see them.
     pub fn query_only<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
@@ -524,6 +551,12 @@ impl Policy {
     /// Requests with a longer key bypass. Default: 8 KiB.
     pub fn max_key(mut self, bytes: usize) -> Self {
         self.max_key = bytes;
+        self
+    }
+
+    /// Longer content is not read to make a key of it: the request bypasses. Default: 64 KiB.
+    pub fn max_content(mut self, bytes: usize) -> Self {
+        self.max_content = bytes;
         self
     }
 

@@ -31,6 +31,12 @@ pub(crate) struct Rules {
     pub(crate) get: bool,
     /// HEAD is looked up.
     pub(crate) head: bool,
+    /// Methods whose content is part of the key.
+    pub(crate) content_methods: Vec<Method>,
+    /// Only gRPC calls, and only those that succeed.
+    pub(crate) grpc: bool,
+    /// Longer content is not read for a key.
+    pub(crate) max_content: usize,
     pub(crate) max_body: usize,
     pub(crate) max_key: usize,
     pub(crate) max_variants: usize,
@@ -72,6 +78,9 @@ impl Rules {
             head: !policy.only_invalidates && policy.methods.contains(&Method::HEAD),
             max_body: policy.max_body.unwrap_or(8 * 1024 * 1024).min(unit.largest_body),
             max_key: policy.max_key,
+            content_methods: policy.content_methods.clone(),
+            grpc: policy.grpc,
+            max_content: policy.max_content,
             max_variants: policy.max_variants,
             cookies: policy.cookies,
             credential_headers: policy.credential_headers.clone(),

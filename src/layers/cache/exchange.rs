@@ -1,6 +1,12 @@
 //! Asking the inner service: fetching, validating, refreshing.
 
-use super::{ResponseBody, future::ask, layer::Shared, service::Filling};
+use super::{
+    ResponseBody,
+    content::{Content, RebuildBody},
+    future::ask,
+    layer::Shared,
+    service::Filling,
+};
 use crate::{
     cache::{Act, Facts, Fill, Forwarded, Freshening, RecordedHead, answer, strip_own_fields},
     entry::Entry,
@@ -51,15 +57,16 @@ pub(super) struct Job {
 type Answer<B, E> = Result<Response<ResponseBody<B>>, E>;
 
 /// Asks the inner service, and answers with what it says or with what is stored.
-pub(super) async fn run<S, ReqBody, ResBody>(
+pub(super) async fn run<S, R, ReqBody, ResBody>(
     job: Job,
     inner: S,
     parts: Parts,
     body: ReqBody,
+    content: Content<R>,
 ) -> Answer<ResBody, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-    ReqBody: Default,
+    R: RebuildBody<ReqBody>,
     ResBody: Body<Data = Bytes>,
 {
     let question = job.question(&parts);
@@ -77,7 +84,7 @@ where
         Ok(response) if validating && response.status() == StatusCode::NOT_MODIFIED => {
             match (job.take_not_modified(&parts, response.headers()), again) {
                 (Ok(answered), _) => Ok(answered),
-                (Err(job), Some(inner)) => job.refetch(inner, parts).await,
+                (Err(job), Some(inner)) => job.refetch(inner, parts, content.body()).await,
                 (Err(job), None) => Ok(job.conclude(&parts, response)),
             }
         }
@@ -86,7 +93,8 @@ where
 }
 
 /// Refreshes a stored response in the background, unless that is under way or has failed a moment ago (RFC 5861 §3).
-pub(super) fn refresh<S, ReqBody, ResBody>(
+#[expect(clippy::too_many_arguments, reason = "all there is to know of a request whose client has its answer already")]
+pub(super) fn refresh<S, R, ReqBody, ResBody>(
     shared: &Arc<Shared>,
     inner: &S,
     mut parts: Parts,
@@ -94,11 +102,13 @@ pub(super) fn refresh<S, ReqBody, ResBody>(
     key: KeyBuf,
     facts: Facts,
     now: Timestamp,
+    content: Content<R>,
 ) where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send,
-    ReqBody: Default + Send + 'static,
+    R: RebuildBody<ReqBody>,
+    ReqBody: Send + 'static,
     ResBody: Body<Data = Bytes> + Send + 'static,
 {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
@@ -106,15 +116,19 @@ pub(super) fn refresh<S, ReqBody, ResBody>(
         return;
     }
     // What was asked for was this client's; the refresh is everyone's.
-    parts.method = Method::GET;
+    if parts.method == Method::HEAD {
+        parts.method = Method::GET;
+    }
     strip_connection_fields(&mut parts.headers);
     validator::strip_conditionals(&mut parts.headers);
-    for name in [RANGE, CONTENT_LENGTH] {
-        parts.headers.remove(name);
+    parts.headers.remove(RANGE);
+    if content.bytes.is_empty() {
+        parts.headers.remove(CONTENT_LENGTH);
     }
     let Shared { cache, rules, .. } = &**shared;
     let fill = Fill::begin(cache, rules, key.clone(), &parts, facts, None);
-    let act = if validator::has_validator(&entry.head) { Act::Validate } else { Act::Fetch };
+    let validatable = parts.method == Method::GET && validator::has_validator(&entry.head);
+    let act = if validatable { Act::Validate } else { Act::Fetch };
     let under_way =
         Refresh { shared: Arc::clone(shared), entry: Arc::clone(&entry), key, request: parts.headers.clone() };
     let job = Job {
@@ -130,7 +144,7 @@ pub(super) fn refresh<S, ReqBody, ResBody>(
     let inner = inner.clone();
     runtime.spawn(async move {
         let _under_way = under_way;
-        if let Ok(response) = run(job, inner, parts, ReqBody::default()).await {
+        if let Ok(response) = run(job, inner, parts, content.body(), content).await {
             drain(response.into_body()).await;
         }
     });
@@ -248,16 +262,20 @@ impl Job {
     }
 
     /// Asks again without conditions: the stored response and the inner service do not speak of the same thing.
-    async fn refetch<S, ReqBody, ResBody>(self: Box<Self>, inner: S, parts: Parts) -> Answer<ResBody, S::Error>
+    async fn refetch<S, ReqBody, ResBody>(
+        self: Box<Self>,
+        inner: S,
+        parts: Parts,
+        body: ReqBody,
+    ) -> Answer<ResBody, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-        ReqBody: Default,
         ResBody: Body<Data = Bytes>,
     {
         let mut question = self.question(&parts);
         validator::strip_conditionals(&mut question.headers);
         question.headers.remove(RANGE);
-        match ask(inner, Request::from_parts(question, ReqBody::default())).await {
+        match ask(inner, Request::from_parts(question, body)).await {
             Err(error) => self.instead_of_trouble(&parts).ok_or(error),
             Ok(response) if response.status().is_server_error() => match self.instead_of_trouble(&parts) {
                 Some(stale) => Ok(stale),

@@ -1,8 +1,9 @@
-use super::CacheService;
+use super::{CacheService, NoRebuild, Rebuild, RequestBody};
 use crate::{
     cache::Cache,
     policy::{Policy, PolicyError, Rules},
 };
+use http_body::Body;
 use std::{
     fmt,
     sync::{Arc, Once},
@@ -28,8 +29,9 @@ use tower_layer::Layer;
 /// or the policy says so.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct CacheLayer {
-    pub(super) shared: Arc<Shared>,
+pub struct CacheLayer<R = NoRebuild> {
+    shared: Arc<Shared>,
+    rebuild: R,
 }
 
 /// What all clones of a layer and its services have in common.
@@ -79,19 +81,36 @@ impl CacheLayer {
     /// If the policy contradicts itself or the cache.
     pub fn try_new(cache: &Cache, policy: &Policy) -> Result<Self, PolicyError> {
         let rules = Arc::new(Rules::new(policy, cache.unit())?);
-        Ok(Self { shared: Arc::new(Shared { cache: cache.clone(), rules, warned: Once::new() }) })
+        let shared = Arc::new(Shared { cache: cache.clone(), rules, warned: Once::new() });
+        Ok(Self { shared, rebuild: NoRebuild::default() })
+    }
+
+    /// How request bodies are made of content that was read for the key, as [`Policy::key_body`] and [`Policy::grpc`] ask
+    /// for. Without this such requests bypass. Mostly the `new` of the application's body type:
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # use http::Method;
+    /// # use std::time::Duration;
+    /// let cache = Cache::in_memory(1 << 20);
+    /// let policy = Policy::fresh_for(Duration::from_secs(60)).key_body([Method::POST]);
+    /// let layer = CacheLayer::new(&cache, policy).rebuild_body(axum::body::Body::new);
+    /// # let _ = layer;
+    /// ```
+    pub fn rebuild_body<B: Body>(self, rebuild: fn(RequestBody<B>) -> B) -> CacheLayer<Rebuild<B>> {
+        CacheLayer { shared: self.shared, rebuild: Rebuild::by(rebuild) }
     }
 }
 
-impl<S> Layer<S> for CacheLayer {
-    type Service = CacheService<S>;
+impl<S, R: Clone> Layer<S> for CacheLayer<R> {
+    type Service = CacheService<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CacheService::new(inner, Arc::clone(&self.shared))
+        CacheService::new(inner, Arc::clone(&self.shared), self.rebuild.clone())
     }
 }
 
-impl fmt::Debug for CacheLayer {
+impl<R> fmt::Debug for CacheLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheLayer").field("cache", &self.shared.cache).finish_non_exhaustive()
     }

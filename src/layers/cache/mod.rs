@@ -4,12 +4,15 @@
 //! event streams pass through untouched, and it is only asked for readiness when it is to be called.
 
 mod body;
+mod content;
 mod exchange;
 mod future;
 mod layer;
+mod look;
 mod service;
 
 pub use body::ResponseBody;
+pub use content::{NoRebuild, Rebuild, RebuildBody, RequestBody};
 pub use future::ResponseFuture;
 pub use layer::CacheLayer;
 pub use service::CacheService;

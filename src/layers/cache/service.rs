@@ -1,16 +1,15 @@
 use super::{
     ResponseBody, ResponseFuture,
-    exchange::{self, Job},
+    content::{Content, NoRebuild, RebuildBody},
+    exchange,
     future::Aside,
     layer::Shared,
+    look::{Looked, look},
 };
 use crate::{
-    cache::{Act, Admission, BodyFacts, Cache, Facts, Fill, admit, answer, decide, nothing_stored, say_hit},
-    entry::Entry,
-    key::KeyBuf,
-    outcome::{Bypass, Outcome},
-    semantics::{cache_control::RequestDirectives, cache_status::Forward, date::Timestamp},
-    store::Found,
+    cache::{Admission, BodyFacts, Cache, Facts, admit, admit_with_content},
+    outcome::Bypass,
+    semantics::cache_status::Forward,
 };
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
@@ -25,9 +24,10 @@ use tower_service::Service;
 
 /// Stores responses of the inner service and serves them. Made by [`CacheLayer`](super::CacheLayer).
 #[derive(Clone)]
-pub struct CacheService<S> {
+pub struct CacheService<S, R = NoRebuild> {
     inner: S,
     shared: Arc<Shared>,
+    rebuild: R,
 }
 
 /// In the extensions of a request that is to fill a cache: layers of the same cache further in take no part.
@@ -44,17 +44,18 @@ impl Filling {
     }
 }
 
-impl<S> CacheService<S> {
-    pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
-        Self { inner, shared }
+impl<S, R> CacheService<S, R> {
+    pub(super) fn new(inner: S, shared: Arc<Shared>, rebuild: R) -> Self {
+        Self { inner, shared, rebuild }
     }
 }
 
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for CacheService<S>
+impl<S, R, ReqBody, ResBody> Service<Request<ReqBody>> for CacheService<S, R>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send,
+    R: RebuildBody<ReqBody>,
     ReqBody: Body + Default + Send + 'static,
     ResBody: Body<Data = Bytes> + Send + 'static,
 {
@@ -69,82 +70,75 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let Shared { cache, rules, .. } = &*self.shared;
         if Filling::is_under_way(&parts, cache) {
             return ResponseFuture::pass(self.inner.clone(), Request::from_parts(parts, body), None);
         }
         let now = cache.now();
-        let (key, facts) = match admit(rules, &parts, BodyFacts { empty: is_empty(&body) }, now) {
-            Admission::Lookup(key, facts) => (key, facts),
+        let content = BodyFacts { empty: is_empty(&body), readable: R::READS };
+        match admit(rules, &parts, content, now) {
+            Admission::Lookup(key, facts) => {
+                let content = Content::none(self.rebuild.clone());
+                match look(&self.shared, &self.inner, parts, facts, key, now, &content) {
+                    Looked::Answered(response) => ResponseFuture::ready(response),
+                    Looked::Ask(job, parts) => {
+                        ResponseFuture::exchange(Box::pin(exchange::run(job, self.inner.clone(), parts, body, content)))
+                    }
+                }
+            }
+            Admission::Read(facts) => self.read_first(parts, body, facts),
             Admission::Bypass(reason, change) => {
                 cache.counters().bypass(reason);
                 let forward = if reason == Bypass::Method { Forward::Method } else { Forward::Bypass };
                 let aside = Aside { shared: Arc::clone(&self.shared), forward, reason: reason.as_str(), change };
-                return ResponseFuture::pass(self.inner.clone(), Request::from_parts(parts, body), Some(aside));
+                ResponseFuture::pass(self.inner.clone(), Request::from_parts(parts, body), Some(aside))
             }
-        };
-        let heard = rules.honor_requests && facts.has(Facts::CACHE_CONTROL);
-        let directives = heard.then(|| RequestDirectives::parse(&parts.headers));
-        rules.key.narrow(&mut parts.headers);
-        if rules.observe_only {
-            cache.observed().look(key.as_bytes(), now);
         }
-        let (stored, forward) = match cache.find(key.as_bytes(), &parts.headers) {
-            Found::Entry(_) if facts.has(Facts::REFETCH) => (None, Forward::Request),
-            Found::Entry(entry) => (Some(entry), Forward::Stale),
-            Found::OtherVariants => (None, Forward::VaryMiss),
-            Found::Nothing => (None, Forward::UriMiss),
-        };
-        let credentials = facts.has(Facts::CREDENTIALS);
-        let verdict = stored.as_deref().map(|entry| decide(entry, credentials, directives.as_ref(), rules, now));
-        let (stored, act, forward) = match (stored, verdict) {
-            (Some(entry), Some(Act::Serve)) => {
-                let response = self.serve(&entry, &parts, facts, &key, now, Outcome::Hit, None);
-                return ResponseFuture::ready(response);
-            }
-            (Some(entry), Some(Act::ServeStale)) => {
-                let response = self.serve(&entry, &parts, facts, &key, now, Outcome::Stale, Some("stale"));
-                return ResponseFuture::ready(response);
-            }
-            (Some(entry), Some(Act::ServeAndRefresh)) => {
-                let says = Some("stale-while-revalidate");
-                let response = self.serve(&entry, &parts, facts, &key, now, Outcome::Stale, says);
-                exchange::refresh(&self.shared, &self.inner, parts, entry, key, facts, now);
-                return ResponseFuture::ready(response);
-            }
-            (_, Some(Act::Ignore)) => (None, Act::Fetch, Forward::Miss),
-            (stored, act) => (stored, act.unwrap_or(Act::Fetch), forward),
-        };
-        if directives.is_some_and(|request| request.only_if_cached) {
-            cache.counters().count(Outcome::Miss);
-            return ResponseFuture::ready(nothing_stored().map(ResponseBody::stored));
-        }
-        let fill = Fill::begin(cache, rules, key, &parts, facts, directives.as_ref());
-        let job =
-            Job { shared: Arc::clone(&self.shared), fill, stored, act, forward, facts, directives, background: false };
-        ResponseFuture::exchange(Box::pin(exchange::run(job, self.inner.clone(), parts, body)))
     }
 }
 
-impl<S> CacheService<S> {
-    #[expect(clippy::too_many_arguments, reason = "all there is to know of a hit, each on the stack already")]
-    #[inline]
-    fn serve<B>(
+impl<S, R> CacheService<S, R> {
+    /// The content is part of the key: reads it, then looks. The inner service gets every byte.
+    fn read_first<ReqBody, ResBody>(
         &self,
-        entry: &Entry,
-        parts: &Parts,
+        parts: Parts,
+        body: ReqBody,
         facts: Facts,
-        key: &KeyBuf,
-        now: Timestamp,
-        outcome: Outcome,
-        detail: Option<&str>,
-    ) -> Response<ResponseBody<B>> {
-        let cache = &self.shared.cache;
-        cache.counters().count(outcome);
-        let mut response = answer(entry, &parts.method, &parts.headers, facts, now);
-        say_hit(&mut response, cache.status_line(), entry, key, now, detail);
-        response.map(ResponseBody::stored)
+    ) -> ResponseFuture<S, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Send,
+        R: RebuildBody<ReqBody>,
+        ReqBody: Body + Default + Send + 'static,
+        ResBody: Body<Data = Bytes> + Send + 'static,
+    {
+        let Self { inner, shared, rebuild } = self;
+        let (inner, shared, rebuild) = (inner.clone(), Arc::clone(shared), rebuild.clone());
+        let reading = rebuild.read(body, shared.rules.max_content);
+        ResponseFuture::exchange(Box::pin(async move {
+            let now = shared.cache.now();
+            let (reason, body) = match reading.await {
+                Err(body) => (Bypass::ContentTooLong, body),
+                Ok(bytes) => {
+                    let content = Content { rebuild, bytes };
+                    match admit_with_content(&shared.rules, &parts, &content.bytes, facts, now) {
+                        Err(reason) => (reason, content.body()),
+                        Ok((key, facts)) => match look(&shared, &inner, parts, facts, key, now, &content) {
+                            Looked::Answered(response) => return Ok(response),
+                            Looked::Ask(job, parts) => {
+                                let body = content.body();
+                                return exchange::run(job, inner, parts, body, content).await;
+                            }
+                        },
+                    }
+                }
+            };
+            shared.cache.counters().bypass(reason);
+            let aside = Aside { shared, forward: Forward::Bypass, reason: reason.as_str(), change: None };
+            ResponseFuture::pass(inner, Request::from_parts(parts, body), Some(aside)).await
+        }))
     }
 }
 
@@ -153,7 +147,7 @@ fn is_empty<B: Body>(body: &B) -> bool {
     body.is_end_stream() || body.size_hint().exact() == Some(0)
 }
 
-impl<S: fmt::Debug> fmt::Debug for CacheService<S> {
+impl<S: fmt::Debug, R> fmt::Debug for CacheService<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheService").field("inner", &self.inner).finish_non_exhaustive()
     }
