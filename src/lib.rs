@@ -85,4 +85,4 @@ pub use layers::cache::{
 };
 pub use layers::identity::{IdentityFuture, IdentityLayer, IdentityService};
 pub use outcome::{Bypass, NotStored, Outcome};
-pub use policy::{NamedPolicy, Policy, PolicyError, RequestDirectives};
+pub use policy::{NamedPolicy, Policy, PolicyError, PolicyTable, RequestDirectives};

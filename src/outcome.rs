@@ -31,6 +31,10 @@ pub enum Bypass {
     Upgrade,
     /// A GET or HEAD with content.
     Content,
+    /// No policy of the table fits.
+    NoPolicy,
+    /// The path can be read in two ways, so it is not clear which policy of the table is meant.
+    AmbiguousPath,
     /// The content is part of the key, and longer than the policy allows, or broken off, or has trailers.
     ContentTooLong,
     /// It is not clear which resource is meant.
@@ -100,12 +104,14 @@ impl Outcome {
 }
 
 impl Bypass {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Method,
         Self::MethodOverride,
         Self::Upgrade,
         Self::Content,
         Self::ContentTooLong,
+        Self::NoPolicy,
+        Self::AmbiguousPath,
         Self::Ambiguous(Ambiguous::HostMismatch),
         Self::Ambiguous(Ambiguous::HostRepeated),
         Self::Ambiguous(Ambiguous::HostMalformed),
@@ -128,6 +134,8 @@ impl Bypass {
             Self::Upgrade => "upgrade",
             Self::Content => "content",
             Self::ContentTooLong => "content-too-long",
+            Self::NoPolicy => "no-policy",
+            Self::AmbiguousPath => "ambiguous-path",
             Self::Ambiguous(reason) => reason.as_str(),
             Self::RewrittenUrl => "rewritten-url",
             Self::Cookie => "cookie",

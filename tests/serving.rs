@@ -381,7 +381,7 @@ async fn two_layers_of_one_cache_are_one() {
 #[tokio::test]
 async fn a_policy_that_contradicts_itself_meets_no_request() {
     let cache = Cache::in_memory(1 << 20);
-    let error = CacheLayer::try_new(&cache, &Policy::fresh_for(Duration::ZERO)).unwrap_err();
+    let error = CacheLayer::try_new(&cache, Policy::fresh_for(Duration::ZERO)).unwrap_err();
     assert!(error.to_string().contains("from_response()"));
     let made = std::panic::AssertUnwindSafe(|| CacheLayer::new(&cache, Policy::fresh_for(Duration::ZERO)));
     assert!(std::panic::catch_unwind(made).is_err());

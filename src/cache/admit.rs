@@ -242,11 +242,16 @@ pub(crate) fn target_uri<'a>(rules: &Rules, parts: &'a Parts) -> Result<Cow<'a, 
         let uri = catch_unwind(AssertUnwindSafe(|| uri(parts))).map_err(|_| Bypass::CallbackPanicked)?;
         return Ok(Cow::Owned(uri));
     }
+    Ok(Cow::Borrowed(client_uri(parts)))
+}
+
+/// The target as the client sent it, as far as the framework tells.
+pub(crate) fn client_uri(parts: &Parts) -> &Uri {
     #[cfg(feature = "axum")]
     if let Some(original) = parts.extensions.get::<axum::extract::OriginalUri>() {
-        return Ok(Cow::Borrowed(&original.0));
+        return &original.0;
     }
-    Ok(Cow::Borrowed(&parts.uri))
+    &parts.uri
 }
 
 /// The scheme of the connection, where the server has put it into the extensions.

@@ -2,10 +2,13 @@
 
 mod check;
 mod rules;
+mod table;
 
 pub use check::PolicyError;
 pub(crate) use check::check_word;
 pub(crate) use rules::{Rules, Unit};
+pub(crate) use table::Chosen;
+pub use table::PolicyTable;
 
 use crate::{
     identity::{Identity, Scope, TENANT, USER},

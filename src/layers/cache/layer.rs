@@ -1,7 +1,7 @@
 use super::{CacheService, NoRebuild, Rebuild, RequestBody};
 use crate::{
     cache::Cache,
-    policy::{Policy, PolicyError, Rules},
+    policy::{Chosen, Policy, PolicyError, PolicyTable, Rules},
 };
 use http_body::Body;
 use std::{
@@ -30,11 +30,12 @@ use tower_layer::Layer;
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct CacheLayer<R = NoRebuild> {
-    shared: Arc<Shared>,
+    choice: Arc<Chosen<Arc<Shared>>>,
     rebuild: R,
 }
 
-/// What all clones of a layer and its services have in common.
+/// What all requests under one policy of a layer have in common.
+#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) cache: Cache,
     pub(super) rules: Arc<Rules>,
@@ -54,15 +55,14 @@ impl Shared {
 }
 
 impl CacheLayer {
-    /// A layer over this cache with this policy.
+    /// A layer over this cache with this policy, or this [`PolicyTable`].
     ///
     /// # Panics
     ///
     /// If the policy contradicts itself or the cache, as axum's `route` panics on a bad path. [`CacheLayer::try_new`]
     /// returns the error instead.
-    #[expect(clippy::needless_pass_by_value, reason = "a policy is made for its layer")]
-    pub fn new(cache: &Cache, policy: Policy) -> Self {
-        match Self::try_new(cache, &policy) {
+    pub fn new(cache: &Cache, policy: impl Into<PolicyTable>) -> Self {
+        match Self::try_new(cache, policy) {
             Ok(layer) => layer,
             Err(error) => panic!("{error}"),
         }
@@ -74,15 +74,17 @@ impl CacheLayer {
         Self::new(cache, Policy::invalidating())
     }
 
-    /// A layer over this cache with this policy.
+    /// A layer over this cache with this policy, or this [`PolicyTable`].
     ///
     /// # Errors
     ///
     /// If the policy contradicts itself or the cache.
-    pub fn try_new(cache: &Cache, policy: &Policy) -> Result<Self, PolicyError> {
-        let rules = Arc::new(Rules::new(policy, cache.unit())?);
-        let shared = Arc::new(Shared { cache: cache.clone(), rules, warned: Once::new() });
-        Ok(Self { shared, rebuild: NoRebuild::default() })
+    pub fn try_new(cache: &Cache, policy: impl Into<PolicyTable>) -> Result<Self, PolicyError> {
+        let choice = policy.into().compile(|policy| {
+            let rules = Arc::new(Rules::new(policy, cache.unit())?);
+            Ok(Arc::new(Shared { cache: cache.clone(), rules, warned: Once::new() }))
+        })?;
+        Ok(Self { choice: Arc::new(choice), rebuild: NoRebuild::default() })
     }
 
     /// How request bodies are made of content that was read for the key, as [`Policy::key_body`] and [`Policy::grpc`] ask
@@ -98,7 +100,7 @@ impl CacheLayer {
     /// # let _ = layer;
     /// ```
     pub fn rebuild_body<B: Body>(self, rebuild: fn(RequestBody<B>) -> B) -> CacheLayer<Rebuild<B>> {
-        CacheLayer { shared: self.shared, rebuild: Rebuild::by(rebuild) }
+        CacheLayer { choice: self.choice, rebuild: Rebuild::by(rebuild) }
     }
 }
 
@@ -106,12 +108,12 @@ impl<S, R: Clone> Layer<S> for CacheLayer<R> {
     type Service = CacheService<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CacheService::new(inner, Arc::clone(&self.shared), self.rebuild.clone())
+        CacheService::new(inner, Arc::clone(&self.choice), self.rebuild.clone())
     }
 }
 
 impl<R> fmt::Debug for CacheLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CacheLayer").field("cache", &self.shared.cache).finish_non_exhaustive()
+        f.debug_struct("CacheLayer").finish_non_exhaustive()
     }
 }

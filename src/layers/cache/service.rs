@@ -7,8 +7,9 @@ use super::{
     look::{Looked, look},
 };
 use crate::{
-    cache::{Admission, BodyFacts, Cache, Facts, admit, admit_with_content},
+    cache::{Admission, BodyFacts, Cache, Facts, admit, admit_with_content, client_uri},
     outcome::Bypass,
+    policy::Chosen,
     semantics::cache_status::Forward,
 };
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use tower_service::Service;
 #[derive(Clone)]
 pub struct CacheService<S, R = NoRebuild> {
     inner: S,
-    shared: Arc<Shared>,
+    choice: Arc<Chosen<Arc<Shared>>>,
     rebuild: R,
 }
 
@@ -45,8 +46,8 @@ impl Filling {
 }
 
 impl<S, R> CacheService<S, R> {
-    pub(super) fn new(inner: S, shared: Arc<Shared>, rebuild: R) -> Self {
-        Self { inner, shared, rebuild }
+    pub(super) fn new(inner: S, choice: Arc<Chosen<Arc<Shared>>>, rebuild: R) -> Self {
+        Self { inner, choice, rebuild }
     }
 }
 
@@ -71,27 +72,33 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        let Shared { cache, rules, .. } = &*self.shared;
+        let (shared, passing) = self.choice.pick(&parts, client_uri(&parts).path());
+        let Shared { cache, rules, .. } = &**shared;
         if Filling::is_under_way(&parts, cache) {
             return ResponseFuture::pass(self.inner.clone(), Request::from_parts(parts, body), None);
         }
         let now = cache.now();
         let content = BodyFacts { empty: is_empty(&body), readable: R::READS };
-        match admit(rules, &parts, content, now) {
+        let admission = match (admit(rules, &parts, content, now), passing) {
+            (Admission::Bypass(_, change), Some(reason)) => Admission::Bypass(reason, change),
+            (_, Some(reason)) => Admission::Bypass(reason, None),
+            (admission, None) => admission,
+        };
+        match admission {
             Admission::Lookup(key, facts) => {
                 let content = Content::none(self.rebuild.clone());
-                match look(&self.shared, &self.inner, parts, facts, key, now, &content) {
+                match look(shared, &self.inner, parts, facts, key, now, &content) {
                     Looked::Answered(response) => ResponseFuture::ready(response),
                     Looked::Ask(job, parts) => {
                         ResponseFuture::exchange(Box::pin(exchange::run(job, self.inner.clone(), parts, body, content)))
                     }
                 }
             }
-            Admission::Read(facts) => self.read_first(parts, body, facts),
+            Admission::Read(facts) => self.read_first(shared, parts, body, facts),
             Admission::Bypass(reason, change) => {
                 cache.counters().bypass(reason);
                 let forward = if reason == Bypass::Method { Forward::Method } else { Forward::Bypass };
-                let aside = Aside { shared: Arc::clone(&self.shared), forward, reason: reason.as_str(), change };
+                let aside = Aside { shared: Arc::clone(shared), forward, reason: reason.as_str(), change };
                 ResponseFuture::pass(self.inner.clone(), Request::from_parts(parts, body), Some(aside))
             }
         }
@@ -102,6 +109,7 @@ impl<S, R> CacheService<S, R> {
     /// The content is part of the key: reads it, then looks. The inner service gets every byte.
     fn read_first<ReqBody, ResBody>(
         &self,
+        shared: &Arc<Shared>,
         parts: Parts,
         body: ReqBody,
         facts: Facts,
@@ -114,8 +122,7 @@ impl<S, R> CacheService<S, R> {
         ReqBody: Body + Default + Send + 'static,
         ResBody: Body<Data = Bytes> + Send + 'static,
     {
-        let Self { inner, shared, rebuild } = self;
-        let (inner, shared, rebuild) = (inner.clone(), Arc::clone(shared), rebuild.clone());
+        let (inner, shared, rebuild) = (self.inner.clone(), Arc::clone(shared), self.rebuild.clone());
         let reading = rebuild.read(body, shared.rules.max_content);
         ResponseFuture::exchange(Box::pin(async move {
             let now = shared.cache.now();
