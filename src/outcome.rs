@@ -83,6 +83,9 @@ pub enum NotStored {
     CallbackPanicked,
     /// A gRPC call that did not succeed.
     GrpcStatus,
+    /// The handler put a policy into the extensions of its answer that cannot be followed: it names what tells requests
+    /// apart, or contradicts itself.
+    HandlerPolicy,
     /// The policy only observes.
     ObserveOnly,
     /// An identity was established inside of the cache, too late to be part of the key: the identity layer belongs
@@ -164,6 +167,7 @@ impl NotStored {
             Self::Policy => "policy",
             Self::CallbackPanicked => "callback-panicked",
             Self::GrpcStatus => "grpc-status",
+            Self::HandlerPolicy => "handler-policy",
             Self::ObserveOnly => "observe-only",
             Self::IdentityAfterCache => "identity-after-cache",
         }
@@ -182,6 +186,7 @@ impl NotStored {
             Self::Policy,
             Self::CallbackPanicked,
             Self::GrpcStatus,
+            Self::HandlerPolicy,
             Self::ObserveOnly,
             Self::IdentityAfterCache,
         ])

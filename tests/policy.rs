@@ -4,7 +4,7 @@
 use axum::body::Body;
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use larder::{CacheLayer, Identity, Policy, UtcOffset, assert_bypass, assert_hit, assert_miss, test_util};
+use larder::{CacheLayer, Identity, Policy, PolicyTable, UtcOffset, assert_bypass, assert_hit, assert_miss, test_util};
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex},
@@ -174,4 +174,55 @@ async fn a_vary_that_does_not_matter_can_be_ignored() {
     ask(&app, request("/x", &[("user-agent", "a"), ("accept", "b")])).await;
     assert_hit!(ask(&app, request("/x", &[("user-agent", "c"), ("accept", "b")])).await);
     assert_miss!(ask(&app, request("/x", &[("user-agent", "a"), ("accept", "c")])).await);
+}
+
+#[tokio::test]
+async fn a_handler_can_say_how_its_answer_is_stored() {
+    let (cache, clock) = test_util::cache();
+    let inner = service_fn(|request: Request<Body>| async move {
+        let mut response = Response::new(Body::from("ok"));
+        let policy = match request.uri().path() {
+            "/short" => Policy::fresh_for(MINUTE / 6),
+            "/never" => Policy::from_response(),
+            "/scope" => Policy::fresh_for(MINUTE).per_user(),
+            "/broken" => Policy::fresh_for(Duration::ZERO),
+            _ => return Ok::<_, Infallible>(response),
+        };
+        response.extensions_mut().insert(policy);
+        Ok(response)
+    });
+    let app = CacheLayer::new(&cache, Policy::fresh_for(MINUTE)).layer(inner);
+    for path in ["/short", "/never", "/scope", "/broken", "/own"] {
+        ask(&app, request(path, &[])).await;
+    }
+    clock.advance(MINUTE / 6 - Duration::from_millis(1));
+    assert_hit!(ask(&app, request("/short", &[])).await);
+    clock.advance(Duration::from_millis(1));
+    for path in ["/short", "/never", "/scope", "/broken"] {
+        assert_miss!(ask(&app, request(path, &[])).await);
+    }
+    assert_hit!(ask(&app, request("/own", &[])).await);
+    assert_eq!(cache.stats().not_stored["handler-policy"], 4);
+}
+
+#[tokio::test]
+async fn a_table_has_a_policy_for_each_path() {
+    let (cache, clock) = test_util::cache();
+    let table = PolicyTable::new()
+        .route("/fast/{*rest}", Policy::fresh_for(MINUTE / 2))
+        .when(|parts| parts.headers.contains_key("x-slow"), Policy::fresh_for(2 * MINUTE));
+    let app = CacheLayer::new(&cache, table).layer(seeing(&Seen::default(), &[]));
+    let slow = || request("/any", &[("x-slow", "1")]);
+    ask(&app, request("/fast/x", &[])).await;
+    ask(&app, slow()).await;
+    clock.advance(MINUTE);
+    assert_miss!(ask(&app, request("/fast/x", &[])).await);
+    assert_hit!(ask(&app, slow()).await);
+    assert_bypass!(ask(&app, request("/other", &[])).await);
+    assert_bypass!(ask(&app, request("/fast/a%2fb", &[])).await);
+    let mut change = request("/fast/x", &[]);
+    *change.method_mut() = http::Method::POST;
+    assert_hit!(ask(&app, request("/fast/x", &[])).await);
+    assert_bypass!(ask(&app, change).await);
+    assert_miss!(ask(&app, request("/fast/x", &[])).await);
 }

@@ -8,7 +8,7 @@ use crate::{
     invalidation::{Footprint, Record, Seq, Subject},
     key::{Key, KeyBuf},
     outcome::NotStored,
-    policy::Rules,
+    policy::{Policy, Rules},
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
         date::Timestamp,
@@ -80,6 +80,25 @@ impl Fill {
             started: cache.begin_fill(),
             requested: cache.now(),
         }
+    }
+
+    /// Follows what the handler says of storing its answer. What tells requests apart was settled before it was asked: a
+    /// policy that wants that otherwise cannot be followed, and the answer is not stored.
+    pub(crate) fn adopt(&mut self, policy: &Policy) -> Result<(), NotStored> {
+        match self.rules.with_storing_of(policy, self.cache.unit()) {
+            Ok(rules) => {
+                self.rules = Arc::new(rules);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::debug!(target: "larder::store", %error, "the policy of the handler cannot be followed");
+                Err(NotStored::HandlerPolicy)
+            }
+        }
+    }
+
+    pub(crate) fn max_body(&self) -> u64 {
+        self.rules.max_body as u64
     }
 
     pub(crate) fn key(&self) -> &KeyBuf {

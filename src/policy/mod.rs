@@ -42,6 +42,9 @@ use std::{
 /// or [`rfc9111`](Policy::rfc9111), alone or after [`named`](Policy::named). What the response itself says comes first,
 /// unless [`override_response`](Policy::override_response) is set; its prohibitions always hold.
 ///
+/// A handler can say of one answer how it is to be stored, by putting a policy into the extensions of its response: its
+/// lifetimes, limits and predicates then take the place of the layer's. What tells requests apart stays the layer's.
+///
 /// A policy that contradicts itself is refused when it meets a cache, in [`CacheLayer::try_new`](crate::CacheLayer::try_new).
 #[derive(Clone)]
 #[must_use = "a policy does nothing until a layer has it"]

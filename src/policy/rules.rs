@@ -100,6 +100,32 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// These rules, but for what another policy says of storing.
+    pub(crate) fn with_storing_of(&self, policy: &Policy, unit: Unit<'_>) -> Result<Self, PolicyError> {
+        let other = Self::new(policy, unit)?;
+        let scope = other.scope.shape().is_none_or(|scope| Some(scope) == self.scope.shape());
+        let key = other.key.shape().is_none_or(|key| Some(key) == self.key.shape());
+        if !scope || !key || policy.name.is_some() && *other.policy_prefix != *self.policy_prefix {
+            return Err(PolicyError::new(
+                "a handler's policy says how long and whether its answer is stored; name, scope and key belong to the \
+                 policy of the layer",
+            ));
+        }
+        Ok(Self {
+            store: other.store,
+            max_body: other.max_body,
+            max_variants: other.max_variants,
+            keep: other.keep,
+            refuse_if: other.refuse_if,
+            fresh_until: other.fresh_until,
+            ignored_vary: other.ignored_vary,
+            observe_only: other.observe_only,
+            ..self.clone()
+        })
+    }
+}
+
 impl fmt::Debug for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rules").field("store", &self.store).field("key", &self.key).finish_non_exhaustive()

@@ -13,6 +13,7 @@ use crate::{
     identity::{Identity, IdentityEstablished},
     key::{KeyBuf, is_forwarding, keyed_uri},
     outcome::{NotStored, Outcome},
+    policy::Policy,
     semantics::{
         cache_control::RequestDirectives,
         cache_status::Forward,
@@ -52,13 +53,15 @@ pub(super) struct Job {
     pub(super) directives: Option<RequestDirectives>,
     /// Nobody waits for the answer.
     pub(super) background: bool,
+    /// Whether what the handler said of its policy can be followed.
+    pub(super) heard: Result<(), NotStored>,
 }
 
 type Answer<B, E> = Result<Response<ResponseBody<B>>, E>;
 
 /// Asks the inner service, and answers with what it says or with what is stored.
 pub(super) async fn run<S, R, ReqBody, ResBody>(
-    job: Job,
+    mut job: Job,
     inner: S,
     parts: Parts,
     body: ReqBody,
@@ -74,7 +77,7 @@ where
     let validating = job.act == Act::Validate && !head;
     let again = validating.then(|| inner.clone());
     let sent = if validating { job.conditional(question) } else { question };
-    match ask(inner, Request::from_parts(sent, body)).await {
+    match job.hear(ask(inner, Request::from_parts(sent, body)).await) {
         Err(error) => job.instead_of_trouble(&parts).ok_or(error),
         Ok(response) if response.status().is_server_error() => match job.instead_of_trouble(&parts) {
             Some(stale) => Ok(stale),
@@ -140,6 +143,7 @@ pub(super) fn refresh<S, R, ReqBody, ResBody>(
         facts: Facts::default(),
         directives: None,
         background: true,
+        heard: Ok(()),
     };
     let inner = inner.clone();
     runtime.spawn(async move {
@@ -162,6 +166,15 @@ async fn drain<B: Body<Data = Bytes>>(body: ResponseBody<B>) {
 }
 
 impl Job {
+    /// Takes in a policy that the handler put into the extensions of its answer.
+    fn hear<B, E>(&mut self, answer: Result<Response<B>, E>) -> Result<Response<B>, E> {
+        let mut answer = answer?;
+        if let Some(policy) = answer.extensions_mut().remove::<Policy>() {
+            self.heard = self.fill.adopt(&policy);
+        }
+        Ok(answer)
+    }
+
     fn count(&self, outcome: Outcome) {
         if !self.background {
             self.shared.cache.counters().count(outcome);
@@ -263,7 +276,7 @@ impl Job {
 
     /// Asks again without conditions: the stored response and the inner service do not speak of the same thing.
     async fn refetch<S, ReqBody, ResBody>(
-        self: Box<Self>,
+        mut self: Box<Self>,
         inner: S,
         parts: Parts,
         body: ReqBody,
@@ -275,7 +288,7 @@ impl Job {
         let mut question = self.question(&parts);
         validator::strip_conditionals(&mut question.headers);
         question.headers.remove(RANGE);
-        match ask(inner, Request::from_parts(question, body)).await {
+        match self.hear(ask(inner, Request::from_parts(question, body)).await) {
             Err(error) => self.instead_of_trouble(&parts).ok_or(error),
             Ok(response) if response.status().is_server_error() => match self.instead_of_trouble(&parts) {
                 Some(stale) => Ok(stale),
@@ -356,10 +369,11 @@ impl Job {
             self.shared.warn_of_order();
             return Err(NotStored::IdentityAfterCache);
         }
+        self.heard?;
         let Some(declared) = declared else { return Err(NotStored::WrongLength) };
         let verdict = self.fill.judge(answer.status, &answer.headers, received)?;
         self.fill.consult(parts, answer)?;
-        if declared.is_some_and(|length| length > self.shared.rules.max_body as u64) {
+        if declared.is_some_and(|length| length > self.fill.max_body()) {
             return Err(NotStored::TooLarge);
         }
         let usable_stale = |entry: &Arc<Entry>| entry.lifespan.allows_error(None, received);

@@ -92,5 +92,5 @@ where
     }
     let fill = Fill::begin(cache, rules, key, &parts, facts, directives.as_ref());
     let shared = Arc::clone(shared);
-    Looked::Ask(Job { shared, fill, stored, act, forward, facts, directives, background: false }, parts)
+    Looked::Ask(Job { shared, fill, stored, act, forward, facts, directives, background: false, heard: Ok(()) }, parts)
 }
