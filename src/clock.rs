@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 /// Where a cache reads the time. Clones read the same clock.
@@ -61,7 +61,7 @@ impl Clock {
 
     /// Moves a manual clock on; a system clock goes by itself.
     #[cfg(any(test, feature = "test-util"))]
-    pub(crate) fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: std::time::Duration) {
         if let Source::Manual(millis) = &*self.0 {
             millis.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX / 2), Relaxed);
         }
@@ -71,6 +71,7 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn the_system_clock_tells_wall_time_and_goes_on() {
