@@ -81,6 +81,8 @@ pub enum NotStored {
     Policy,
     /// A closure of the application panicked.
     CallbackPanicked,
+    /// `Connection` in the request names a field of the response's `Vary`: the inner service has not seen it.
+    Connection,
     /// A gRPC call that did not succeed.
     GrpcStatus,
     /// The handler put a policy into the extensions of its answer that cannot be followed: it names what tells requests
@@ -166,6 +168,7 @@ impl NotStored {
             Self::NoRoom => "no-room",
             Self::Policy => "policy",
             Self::CallbackPanicked => "callback-panicked",
+            Self::Connection => "request-connection",
             Self::GrpcStatus => "grpc-status",
             Self::HandlerPolicy => "handler-policy",
             Self::ObserveOnly => "observe-only",
@@ -185,6 +188,7 @@ impl NotStored {
             Self::NoRoom,
             Self::Policy,
             Self::CallbackPanicked,
+            Self::Connection,
             Self::GrpcStatus,
             Self::HandlerPolicy,
             Self::ObserveOnly,

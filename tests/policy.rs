@@ -131,7 +131,7 @@ async fn a_sealed_handler_sees_the_key_and_no_more() {
     request.extensions_mut().insert(Identity::new().with_tenant(1).with_user(2));
     ask(&app, request).await;
     let seen = seen.lock().unwrap();
-    let mut names: Vec<_> = seen[0].headers.keys().map(|name| name.as_str()).collect();
+    let mut names: Vec<_> = seen[0].headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["host", "x-allowed", "x-forwarded-host", "x-keyed"]);
     let identity = seen[0].extensions.get::<Identity>().unwrap();

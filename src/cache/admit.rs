@@ -13,6 +13,7 @@ use http::{
     request::Parts,
     uri::Scheme,
 };
+use percent_encoding::percent_decode_str;
 use std::{
     borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -261,7 +262,11 @@ pub(crate) fn scheme(parts: &Parts) -> Option<&Scheme> {
 
 /// Whether a query has the parameter `_method`, by which some frameworks let a form choose another method.
 fn names_a_method(query: &str) -> bool {
-    query.contains("_method") && query.split('&').any(|pair| pair.split('=').next() == Some("_method"))
+    (query.contains("_method") || query.contains('%'))
+        && query.split('&').any(|pair| {
+            let name = pair.split('=').next().unwrap_or_default();
+            percent_decode_str(name).eq(b"_method".iter().copied())
+        })
 }
 
 impl Change {
@@ -334,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_method_in_the_query_is_found() {
-        assert!(names_a_method("a=1&_method=DELETE") && names_a_method("_method"));
+        assert!(names_a_method("a=1&_method=DELETE") && names_a_method("_method") && names_a_method("%5fmetho%64=x"));
         assert!(!names_a_method("x_method=1") && !names_a_method("a=_method"));
     }
 }

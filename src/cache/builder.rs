@@ -157,6 +157,7 @@ impl CacheBuilder {
             ledger: Ledger::new(),
             counters: Counters::new(),
             observed: super::observe::Observed::default(),
+            query_rules: std::sync::RwLock::default(),
             fills: AtomicU64::new(0),
             sweeping: AtomicBool::new(false),
         }));

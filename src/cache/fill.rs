@@ -5,7 +5,7 @@ use crate::{
     cache::{Change, Facts, target_uri},
     entry::{Entry, Keeping, Origin, take},
     identity::Identity,
-    invalidation::{Footprint, Record, Seq, Subject},
+    invalidation::{Footprint, Seq, Subject, records_of},
     key::{Key, KeyBuf},
     outcome::NotStored,
     policy::{Policy, Rules},
@@ -14,13 +14,17 @@ use crate::{
         date::Timestamp,
         freshness::{LifetimeSource, initial_age},
         invalidation::same_origin_targets,
-        storable::{Storable, StoreRequest, storable},
+        storable::{Refusal, SetCookie, Storable, StoreRequest, storable},
         target::Target,
         validation::{Freshened, freshen},
     },
 };
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, Uri, request::Parts};
+use http::{
+    HeaderMap, StatusCode, Uri,
+    header::{SET_COOKIE, TRAILER},
+    request::Parts,
+};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -169,7 +173,9 @@ impl Fill {
         match self.judge(entry.status, &headers, received) {
             Ok((storable, age)) => {
                 let head = RecordedHead { status: entry.status, headers, storable, age, received };
-                let fresh = Arc::new(self.entry(head, entry.body.clone(), trailers));
+                // The bytes are as old as they were: what was invalidated since they were made stays so.
+                let fresh = Entry { stamp: entry.stamp, ..self.entry(head, entry.body.clone(), trailers) };
+                let fresh = Arc::new(fresh);
                 match self.store(&fresh) {
                     Ok(()) => Freshening::Stored(fresh),
                     Err(reason) => {
@@ -180,7 +186,11 @@ impl Fill {
             }
             Err(reason) => {
                 self.cache.counters().not_stored(reason);
-                self.cache.remove(self.key.as_bytes(), entry);
+                // What is true of this request only says nothing about what the others get.
+                let own = [Refusal::Credentials, Refusal::RequestNoStore].map(NotStored::Refused).contains(&reason);
+                if !own {
+                    self.cache.remove(self.key.as_bytes(), entry);
+                }
                 let age = initial_age(&headers, self.requested, received);
                 let head = RecordedHead { status: entry.status, headers, storable: once(), age, received };
                 Freshening::Gone(Arc::new(self.entry(head, entry.body.clone(), trailers)))
@@ -282,6 +292,13 @@ impl Recording {
             return self.give_up(NotStored::GrpcStatus);
         }
         let Some((fill, head)) = self.open.take() else { return };
+        if let Some(trailers) = self.trailers.as_mut().filter(|trailers| trailers.contains_key(SET_COOKIE)) {
+            match fill.rules.store.set_cookie {
+                SetCookie::Strip => drop(trailers.remove(SET_COOKIE)),
+                SetCookie::Keep => {}
+                SetCookie::Refuse => return fill.cache.counters().not_stored(NotStored::Refused(Refusal::SetCookie)),
+            }
+        }
         // A copy of the right size: the buffer may be twice as large.
         let body = Bytes::copy_from_slice(&std::mem::take(&mut self.bytes));
         let entry = Arc::new(fill.entry(head, body, self.trailers.take()));
@@ -305,14 +322,11 @@ impl Recording {
 }
 
 impl Drop for Recording {
-    /// A server that has sent the declared length does not ask for the end.
+    /// A server that has sent the declared length does not ask for the end, unless there are trailers to come.
     fn drop(&mut self) {
-        if self.open.is_none() {
-        } else if self.declared == Some(self.bytes.len() as u64) && !std::thread::panicking() {
-            self.end();
-        } else {
-            self.give_up(NotStored::Abandoned);
-        }
+        let Some((_, head)) = &self.open else { return };
+        let complete = self.declared == Some(self.bytes.len() as u64) && !head.headers.contains_key(TRAILER);
+        if complete && !std::thread::panicking() { self.end() } else { self.give_up(NotStored::Abandoned) }
     }
 }
 
@@ -326,37 +340,21 @@ impl Cache {
             Ok(target) => (target.normal_authority(), target.path, target.query),
             Err(_) => (None, uri.path(), uri.query()),
         };
-        let query = rules.key.resource_query(query);
+        let query = query.and_then(|query| rules.key.query.kept(query));
         self.ledger().footprint(Subject::Resource { authority, path, query: query.as_deref() }, &keyed)
     }
 
     /// A request that changes something has succeeded: its target, and what the answer says has changed with it, are
     /// invalid from now on (RFC 9111 §4.4).
-    pub(crate) fn invalidate_changed(&self, rules: &Rules, change: &Change, answer: &HeaderMap) {
+    pub(crate) fn invalidate_changed(&self, change: &Change, answer: &HeaderMap) {
         let base = change.target();
-        let mut records = vec![self.record_of(rules, &base), self.record_of_exactly(&base)];
+        let rules = self.query_rules();
+        let mut records = records_of(self.ledger(), &base, None, &rules);
         for target in same_origin_targets(&base, answer) {
             let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
-            let target = Target { path, query, ..base };
-            records.extend([self.record_of(rules, &target), self.record_of_exactly(&target)]);
+            records.extend(records_of(self.ledger(), &Target { path, query, ..base }, None, &rules));
         }
-        records.dedup();
         self.append(&records);
-    }
-
-    /// The record about a resource as this policy names it.
-    fn record_of(&self, rules: &Rules, target: &Target<'_>) -> Record {
-        self.record(target, rules.key.resource_query(target.query).as_deref())
-    }
-
-    /// As a policy that counts every parameter names it.
-    fn record_of_exactly(&self, target: &Target<'_>) -> Record {
-        self.record(target, target.query.map(crate::key::sorted).as_deref())
-    }
-
-    fn record(&self, target: &Target<'_>, query: Option<&str>) -> Record {
-        let subject = Subject::Resource { authority: target.normal_authority(), path: target.path, query };
-        Record::Row(self.ledger().row(subject, None))
     }
 }
 

@@ -44,10 +44,7 @@ pub(crate) fn decide(
         Reuse::StaleAccepted => Act::ServeStale,
         Reuse::WhileRevalidating => Act::ServeAndRefresh,
         // A failing service is left alone for a while.
-        Reuse::Validate(Why::Stale)
-            if entry.refresh.is_shut(now)
-                && entry.lifespan.allows_error(request.and_then(|request| request.stale_if_error), now) =>
-        {
+        Reuse::Validate(Why::Stale) if entry.refresh.is_shut(now) && entry.lifespan.allows_error(request, now) => {
             Act::ServeStale
         }
         Reuse::Validate(_) if validator::has_validator(&entry.head) => Act::Validate,

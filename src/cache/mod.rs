@@ -23,6 +23,7 @@ use crate::{
     clock::Clock,
     entry::Entry,
     invalidation::{InvalidateError, Invalidated, Ledger, Record, Selector},
+    key::QueryRule,
     policy::{Policy, Unit},
     store::{Found, Memory},
 };
@@ -31,7 +32,7 @@ use http::HeaderMap;
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -64,6 +65,8 @@ struct Inner {
     ledger: Ledger,
     counters: Counters,
     observed: observe::Observed,
+    /// How the policies over this cache choose query parameters, each way once: a resource has a name under each.
+    query_rules: RwLock<Vec<QueryRule>>,
     fills: AtomicU64,
     sweeping: AtomicBool,
 }
@@ -104,8 +107,8 @@ impl Cache {
         reason = "an invalidation is durable when it returns: stores beyond memory wait here"
     )]
     pub async fn invalidate(&self, selector: Selector) -> Result<Invalidated, InvalidateError> {
-        let record = selector.record(&self.0.ledger)?;
-        self.append(&[record]);
+        let records = selector.records(&self.0.ledger, &self.query_rules())?;
+        self.append(&records);
         Ok(Invalidated {})
     }
 
@@ -123,10 +126,13 @@ impl Cache {
     /// Whether a response for this resource is held that could still be of use; as in [`Selector::resource`].
     #[cfg(any(test, feature = "test-util"))]
     pub fn contains(&self, uri: &str) -> bool {
-        let Ok(Record::Row(row)) = Selector::resource(uri).record(&self.0.ledger) else { return false };
+        let Ok(records) = Selector::resource(uri).records(&self.0.ledger, &self.query_rules()) else { return false };
         let now = self.now();
         let mut entries = self.0.memory.entries().into_iter();
-        entries.any(|entry| entry.footprint.contains(&row) && self.is_live(&entry) && entry.discard_at > now)
+        entries.any(|entry| {
+            let named = entry.footprint.iter().any(|row| records.contains(&Record::Row(*row)));
+            named && self.is_live(&entry) && entry.discard_at > now
+        })
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -147,6 +153,18 @@ impl Cache {
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.0.counters
+    }
+
+    /// Takes note of how a policy over this cache chooses query parameters.
+    pub(crate) fn learn(&self, rule: &QueryRule) {
+        let mut rules = self.0.query_rules.write().unwrap_or_else(PoisonError::into_inner);
+        if *rule != QueryRule::All && !rules.contains(rule) {
+            rules.push(rule.clone());
+        }
+    }
+
+    pub(crate) fn query_rules(&self) -> Vec<QueryRule> {
+        self.0.query_rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn observed(&self) -> &observe::Observed {

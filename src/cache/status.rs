@@ -79,9 +79,9 @@ impl StatusLine {
 /// Three words are enough for users; the finer ones tell what others have asked for.
 fn brief(why: Forward, stored: bool) -> HeaderValue {
     HeaderValue::from_static(match (why, stored) {
-        (Forward::Bypass | Forward::Method | Forward::Request | Forward::Partial, _) => "larder; fwd=bypass",
-        (Forward::Stale, true) => "larder; fwd=stale; stored",
-        (Forward::Stale, false) => "larder; fwd=stale",
+        (Forward::Bypass | Forward::Method | Forward::Partial, _) => "larder; fwd=bypass",
+        (Forward::Stale | Forward::Request, true) => "larder; fwd=stale; stored",
+        (Forward::Stale | Forward::Request, false) => "larder; fwd=stale",
         (_, true) => "larder; fwd=miss; stored",
         (_, false) => "larder; fwd=miss",
     })

@@ -4,6 +4,7 @@
 //! Rows are hashes, so a collision can only invalidate too much.
 
 use crate::identity::TENANT;
+use percent_encoding::percent_decode_str;
 use smallvec::{SmallVec, smallvec};
 use std::{
     collections::HashMap,
@@ -32,7 +33,8 @@ pub(crate) type Row = u64;
 /// Something that can be invalidated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Subject<'a> {
-    /// A resource; without an authority, wherever it is. The query is sorted.
+    /// A resource; without an authority, wherever it is. Spellings that differ in percent-encoding, and in the order of
+    /// query parameters of different names, are one.
     Resource { authority: Option<&'a str>, path: &'a str, query: Option<&'a str> },
     /// What is keyed on this attribute of the identity.
     Attribute { name: &'a str, value: &'a str },
@@ -137,13 +139,36 @@ impl Ledger {
                 // The scheme is not always known, so a port that is the default of one may be left out elsewhere.
                 let host =
                     authority.strip_suffix(":80").or_else(|| authority.strip_suffix(":443")).unwrap_or(authority);
-                (0, host.to_ascii_lowercase(), path, query).hash(&mut hasher);
+                (0, host.to_ascii_lowercase()).hash(&mut hasher);
+                hash_target(path, query, &mut hasher);
             }
-            Subject::Resource { authority: None, path, query } => (1, path, query).hash(&mut hasher),
+            Subject::Resource { authority: None, path, query } => {
+                1.hash(&mut hasher);
+                hash_target(path, query, &mut hasher);
+            }
             Subject::Attribute { name, value } => (2, name, value).hash(&mut hasher),
         }
         hasher.finish()
     }
+}
+
+/// Handlers decode what they are asked for, so a resource is what it decodes to. Two that decode to the same are
+/// invalidated together.
+fn hash_target(path: &str, query: Option<&str>, hasher: &mut impl Hasher) {
+    let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
+    decoded(path).hash(hasher);
+    let pairs = query.map(|query| {
+        let mut pairs: Vec<_> = query
+            .split('&')
+            .map(|pair| {
+                pair.split_once('=')
+                    .map_or((decoded(pair), None), |(name, value)| (decoded(name), Some(decoded(value))))
+            })
+            .collect();
+        pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+        pairs
+    });
+    pairs.hash(hasher);
 }
 
 impl Rows {

@@ -9,4 +9,5 @@ mod ledger;
 mod selector;
 
 pub(crate) use ledger::{Checked, Footprint, Ledger, Record, Seq, Subject};
+pub(crate) use selector::records_of;
 pub use selector::{InvalidateError, Invalidated, Selector};

@@ -3,7 +3,7 @@
 use super::{Ledger, Record, ledger::Subject};
 use crate::{
     identity::{TENANT, USER},
-    key::sorted,
+    key::QueryRule,
     semantics::target::Target,
 };
 use http::{HeaderMap, Uri};
@@ -80,29 +80,36 @@ impl Selector {
         Self { what, tenant: None }
     }
 
-    pub(crate) fn record(&self, ledger: &Ledger) -> Result<Record, InvalidateError> {
+    /// The records that say this. A resource is recorded under each of the query `rules` that are in use, as each names
+    /// it by the parameters that count.
+    pub(crate) fn records(&self, ledger: &Ledger, rules: &[QueryRule]) -> Result<Vec<Record>, InvalidateError> {
         let tenant = self.tenant.as_deref();
         if let Some(blank) = tenant.filter(|tenant| tenant.trim().is_empty()) {
             return Err(InvalidateError(format!("`{blank}` is blank, and no tenant is")));
         }
         match (&self.what, tenant) {
-            (What::Everything, None) => Ok(Record::Everything),
+            (What::Everything, None) => Ok(vec![Record::Everything]),
             (What::Everything, Some(tenant)) => {
                 let subject = Subject::Attribute { name: TENANT, value: tenant };
-                Ok(Record::Row(ledger.row(subject, None)))
+                Ok(vec![Record::Row(ledger.row(subject, None))])
             }
             (What::Attribute(name, value), _) if value.trim().is_empty() => {
                 Err(InvalidateError(format!("`{}` is no {name}: it is blank", value.escape_debug())))
             }
             (What::Attribute(name, value), tenant) => {
-                Ok(Record::Row(ledger.row(Subject::Attribute { name, value }, tenant)))
+                Ok(vec![Record::Row(ledger.row(Subject::Attribute { name, value }, tenant))])
             }
-            (What::Resource(text), tenant) => resource_record(ledger, text, tenant),
+            (What::Resource(text), tenant) => resource_records(ledger, text, tenant, rules),
         }
     }
 }
 
-fn resource_record(ledger: &Ledger, text: &str, tenant: Option<&str>) -> Result<Record, InvalidateError> {
+fn resource_records(
+    ledger: &Ledger,
+    text: &str,
+    tenant: Option<&str>,
+    rules: &[QueryRule],
+) -> Result<Vec<Record>, InvalidateError> {
     let wrong = || InvalidateError(format!("`{}` is neither an absolute URI nor a path", text.escape_debug()));
     let uri: Uri = text.parse().map_err(|_| wrong())?;
     if !uri.path().starts_with('/') {
@@ -111,10 +118,26 @@ fn resource_record(ledger: &Ledger, text: &str, tenant: Option<&str>) -> Result<
     let none = HeaderMap::new();
     let target =
         Target::of(&uri, &none, None).map_err(|why| InvalidateError(format!("`{}`: {why}", text.escape_debug())))?;
-    let query = target.query.map(sorted);
-    let subject =
-        Subject::Resource { authority: target.normal_authority(), path: target.path, query: query.as_deref() };
-    Ok(Record::Row(ledger.row(subject, tenant)))
+    Ok(records_of(ledger, &target, tenant, rules))
+}
+
+/// The records about a resource: as a policy names it that counts every query parameter, and as each of these rules does.
+pub(crate) fn records_of(
+    ledger: &Ledger,
+    target: &Target<'_>,
+    tenant: Option<&str>,
+    rules: &[QueryRule],
+) -> Vec<Record> {
+    let (authority, path) = (target.normal_authority(), target.path);
+    let row = |query: Option<&str>| Record::Row(ledger.row(Subject::Resource { authority, path, query }, tenant));
+    let mut records = vec![row(target.query)];
+    for rule in rules {
+        let record = row(target.query.and_then(|query| rule.kept(query)).as_deref());
+        if !records.contains(&record) {
+            records.push(record);
+        }
+    }
+    records
 }
 
 impl fmt::Display for InvalidateError {
@@ -133,24 +156,28 @@ mod tests {
     fn what_cannot_be_meant_is_named() {
         let ledger = Ledger::new();
         for bad in ["", "products", "*", "http://user@host/x", "a b"] {
-            let error = Selector::resource(bad).record(&ledger).unwrap_err().to_string();
+            let error = Selector::resource(bad).records(&ledger, &[]).unwrap_err().to_string();
             assert!(error.contains(bad), "{error}");
         }
         for good in ["/", "/x?b=1&a=2", "https://Host:443/x"] {
-            assert!(Selector::resource(good).record(&ledger).is_ok(), "{good}");
+            assert!(Selector::resource(good).records(&ledger, &[]).is_ok(), "{good}");
         }
-        assert!(Selector::user(" ").record(&ledger).is_err());
-        assert!(Selector::everything().within("").record(&ledger).is_err());
+        assert!(Selector::user(" ").records(&ledger, &[]).is_err());
+        assert!(Selector::everything().within("").records(&ledger, &[]).is_err());
     }
 
     #[test]
     fn spellings_of_one_resource_agree() {
         let ledger = Ledger::new();
-        let record = |uri: &str| Selector::resource(uri).record(&ledger).unwrap();
+        let record = |uri: &str| Selector::resource(uri).records(&ledger, &[]).unwrap();
         assert_eq!(record("https://Host:443/x?b=1&a=2"), record("http://host/x?a=2&b=1"));
         assert_ne!(record("https://host/x"), record("/x"));
         assert_ne!(record("/x"), record("/x?"));
-        let tenant = Selector::tenant(1).record(&ledger);
-        assert_eq!(Selector::everything().within(1).record(&ledger), tenant);
+        assert_eq!(record("/caf%c3%a9?q=%7e"), record("/caf%C3%A9?%71=~"));
+        let only = [QueryRule::Only(vec!["a".to_owned()])];
+        let both = Selector::resource("/x?b=1&a=2").records(&ledger, &only).unwrap();
+        assert_eq!(both, [record("/x?b=1&a=2"), record("/x?a=2")].concat());
+        let tenant = Selector::tenant(1).records(&ledger, &[]);
+        assert_eq!(Selector::everything().within(1).records(&ledger, &[]), tenant);
     }
 }

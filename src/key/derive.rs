@@ -7,7 +7,7 @@ use crate::{
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri,
-    header::{ACCEPT_LANGUAGE, COOKIE},
+    header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE, HOST},
     request::Parts,
     uri::PathAndQuery,
 };
@@ -39,8 +39,10 @@ pub(crate) struct KeyRules {
 #[derive(Clone)]
 pub(crate) struct CustomPart {
     pub(crate) name: Cow<'static, str>,
-    pub(crate) value: Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>,
+    pub(crate) value: Arc<CustomValue>,
 }
+
+type CustomValue = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 
 /// A time zone without daylight saving: so many minutes ahead of UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -184,6 +186,16 @@ impl KeyRules {
         Ok(())
     }
 
+    /// Whether a request field of this name is part of the key, as a whole or in part.
+    pub(crate) fn names(&self, name: &HeaderName) -> bool {
+        *name == HOST
+            || is_forwarding(name.as_str())
+            || self.headers.contains(name)
+            || (*name == COOKIE && !self.cookies.is_empty())
+            || (*name == ACCEPT_LANGUAGE && !self.languages.is_empty())
+            || (*name == ACCEPT_ENCODING && self.codings)
+    }
+
     fn has_more(&self) -> bool {
         self.codings
             || self.date.is_some()
@@ -223,31 +235,27 @@ impl KeyRules {
 
     /// The query as it stands in the key; `None` if nothing of it counts.
     pub(crate) fn keyed_query<'q>(&self, query: &'q str) -> Option<Cow<'q, str>> {
-        let kept = self.kept_query(query)?;
+        let kept = self.query.kept(query)?;
         Some(if self.sort_query { Cow::Owned(sorted(&kept)) } else { kept })
     }
+}
 
+impl QueryRule {
     /// The query with the parameters that count, in the order of the client.
-    fn kept_query<'q>(&self, query: &'q str) -> Option<Cow<'q, str>> {
-        let counts = |pair: &&str| match &self.query {
-            QueryRule::Only(names) => names.iter().any(|name| name == parameter_name(pair)),
-            QueryRule::Except(names) => names.iter().all(|name| name != parameter_name(pair)),
-            QueryRule::All | QueryRule::None => true,
+    pub(crate) fn kept<'q>(&self, query: &'q str) -> Option<Cow<'q, str>> {
+        let counts = |pair: &&str| match self {
+            Self::Only(names) => names.iter().any(|name| name == parameter_name(pair)),
+            Self::Except(names) => names.iter().all(|name| name != parameter_name(pair)),
+            Self::All | Self::None => true,
         };
-        match &self.query {
-            QueryRule::All => Some(Cow::Borrowed(query)),
-            QueryRule::None => None,
-            _ => {
+        match self {
+            Self::All => Some(Cow::Borrowed(query)),
+            Self::None => None,
+            Self::Only(_) | Self::Except(_) => {
                 let kept: SmallVec<[&str; 8]> = query.split('&').filter(counts).collect();
                 (!kept.is_empty()).then(|| Cow::Owned(kept.join("&")))
             }
         }
-    }
-
-    /// Path and query as a resource is named in invalidations: parameters that count, sorted, whatever the order in
-    /// which a client sent them.
-    pub(crate) fn resource_query(&self, query: Option<&str>) -> Option<String> {
-        query.and_then(|query| self.kept_query(query)).map(|query| sorted(&query))
     }
 }
 
@@ -255,7 +263,7 @@ impl KeyRules {
 /// unkeyed parameter cannot shape a stored response.
 pub(crate) fn keyed_uri(uri: &Uri, rules: &KeyRules) -> Option<Uri> {
     let query = uri.query()?;
-    let kept = rules.kept_query(query);
+    let kept = rules.query.kept(query);
     if kept.as_deref() == Some(query) {
         return None;
     }
@@ -269,7 +277,7 @@ pub(crate) fn keyed_uri(uri: &Uri, rules: &KeyRules) -> Option<Uri> {
 }
 
 /// Pairs sorted by name. Equal names stay in the order of the client, which may mean something.
-pub(crate) fn sorted(query: &str) -> String {
+fn sorted(query: &str) -> String {
     let mut pairs: SmallVec<[&str; 8]> = query.split('&').collect();
     pairs.sort_by_key(|pair| parameter_name(pair));
     pairs.join("&")
@@ -324,33 +332,34 @@ pub(crate) fn write_lines(key: &mut KeyBuf, part: Part, name: &HeaderName, heade
     }
 }
 
-/// Of each element of `Forwarded` (RFC 7239) what it says of host and scheme. The client's address would give each
-/// client its own copy.
+/// Of each element of `Forwarded` (RFC 7239) what it says of host and scheme: the client's address would give each client
+/// its own copy. Where a quoted string holds a separator, or is never closed, another reader may see other elements: then
+/// the whole line counts.
 fn forwarded_origin(line: &[u8]) -> Vec<Vec<u8>> {
-    split_unquoted(line, b',')
+    if !is_plainly_quoted(line) {
+        return vec![line.to_vec()];
+    }
+    let address = |pair: &&[u8]| {
+        let name = pair.iter().position(|byte| *byte == b'=').map(|at| &pair[..at]);
+        name.is_some_and(|name| name.eq_ignore_ascii_case(b"for") || name.eq_ignore_ascii_case(b"by"))
+    };
+    line.split(|byte| *byte == b',')
         .map(|element| {
-            let pairs = split_unquoted(element, b';').map(<[u8]>::trim_ascii);
-            let origin = pairs.filter(|pair| {
-                let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
-                !name.eq_ignore_ascii_case(b"for") && !name.eq_ignore_ascii_case(b"by")
-            });
-            origin.collect::<Vec<_>>().join(&b';')
+            let pairs = element.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+            pairs.filter(|pair| !address(pair)).collect::<Vec<_>>().join(&b';')
         })
         .collect()
 }
 
-/// Splits at a separator that does not stand in a quoted string.
-fn split_unquoted(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let (mut quoted, mut escaped) = (false, false);
-    value.split(move |byte| {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => return !quoted && *byte == separator,
-        }
-        false
-    })
+/// Whether every quote is closed, with nothing inside that separates elements or pairs.
+fn is_plainly_quoted(line: &[u8]) -> bool {
+    let mut pieces = line.split(|byte| *byte == b'"');
+    let mut plain = true;
+    // Every second piece stands in quotes.
+    while let (Some(_outside), Some(inside)) = (pieces.next(), pieces.next()) {
+        plain &= !inside.iter().any(|byte| b",;=\\".contains(byte));
+    }
+    plain && line.iter().filter(|byte| **byte == b'"').count() % 2 == 0
 }
 
 #[cfg(test)]
@@ -429,8 +438,11 @@ mod tests {
         let origin = |value: &str| {
             forwarded_origin(value.as_bytes()).into_iter().map(|v| String::from_utf8(v).unwrap()).collect::<Vec<_>>()
         };
-        assert_eq!(origin("for=1.2.3.4;host=a;proto=https, For=\"[::1]:1,2\";by=x"), ["host=a;proto=https", ""]);
-        assert_eq!(origin("host=\"a;b\\\",c\";for=x"), ["host=\"a;b\\\",c\""]);
+        assert_eq!(origin("for=1.2.3.4;host=a;proto=https, For=\"[::1]:1\";by=x"), ["host=a;proto=https", ""]);
+        for odd in ["host=\"a;b\\\",c\";for=x", "for=\"x;host=evil", "for=\"a;host=b\""] {
+            assert_eq!(origin(odd), [odd]);
+        }
+        assert_eq!(origin("for = 1;host=a"), ["for = 1;host=a"]);
     }
 
     #[test]

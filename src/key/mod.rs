@@ -8,7 +8,7 @@ mod derive;
 mod text;
 
 pub use derive::UtcOffset;
-pub(crate) use derive::{CustomPart, KeyRules, QueryRule, is_forwarding, keyed_uri, sorted, write_lines};
+pub(crate) use derive::{CustomPart, KeyRules, QueryRule, is_forwarding, keyed_uri, write_lines};
 
 use smallvec::SmallVec;
 use std::{fmt, hash::Hash};

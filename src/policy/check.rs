@@ -1,8 +1,12 @@
 //! What makes a policy contradict itself.
 
 use super::{Policy, UriOf};
-use crate::{identity::Scope, key::QueryRule, semantics::cache_control::MAX_DELTA};
-use http::{HeaderName, Method, StatusCode};
+use crate::{
+    identity::Scope,
+    key::QueryRule,
+    semantics::{cache_control::MAX_DELTA, storable::answers_one_request},
+};
+use http::{HeaderName, Method};
 use std::{fmt, time::Duration};
 
 /// A policy that contradicts itself or its cache. The text names what was given and what would be right.
@@ -65,8 +69,8 @@ impl Policy {
         }
         let named = store.default_statuses.iter().chain(store.status_lifetimes.iter().map(|(status, _)| status));
         for status in named {
-            if status.is_informational() || matches!(*status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED) {
-                return fault(format!("status {} is no complete response and is never stored", status.as_u16()));
+            if status.is_informational() || answers_one_request(*status) {
+                return fault(format!("status {} is no answer that others have a use for", status.as_u16()));
             }
         }
         if !store.default_statuses.is_empty() && store.default_lifetime.is_none() {
@@ -235,6 +239,7 @@ impl fmt::Display for Secs {
 mod tests {
     use super::*;
     use crate::key::UtcOffset;
+    use http::StatusCode;
 
     const MINUTE: Duration = Duration::from_secs(60);
 

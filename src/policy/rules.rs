@@ -6,7 +6,10 @@ use crate::{
     key::{KeyBuf, KeyRules, Part},
     semantics::storable::StoreRules,
 };
-use http::{HeaderName, Method, header::HeaderName as Name};
+use http::{
+    HeaderName, Method,
+    header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION},
+};
 use std::{fmt, time::Duration};
 
 /// The deployment that a key belongs to.
@@ -62,12 +65,12 @@ pub(crate) struct Rules {
 impl Rules {
     pub(crate) fn new(policy: &Policy, unit: Unit<'_>) -> Result<Self, PolicyError> {
         policy.check(unit.largest_body)?;
-        let mut own_fields = vec![Name::from_static("larder-cache-control")];
+        let mut own_fields = vec![HeaderName::from_static("larder-cache-control")];
         if policy.surrogate {
-            own_fields.push(Name::from_static("surrogate-control"));
+            own_fields.push(HeaderName::from_static("surrogate-control"));
         }
         let mut targets = own_fields.clone();
-        targets.push(Name::from_static("cdn-cache-control"));
+        targets.push(HeaderName::from_static("cdn-cache-control"));
         Ok(Self {
             store: StoreRules { targets, ..policy.store.clone() },
             key: policy.key.clone(),
@@ -101,6 +104,13 @@ impl Rules {
 }
 
 impl Rules {
+    /// Whether a request field is part of the key, or says who asks.
+    pub(crate) fn tells_apart(&self, name: &HeaderName) -> bool {
+        self.key.names(name)
+            || self.credential_headers.contains(name)
+            || [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
+    }
+
     /// These rules, but for what another policy says of storing.
     pub(crate) fn with_storing_of(&self, policy: &Policy, unit: Unit<'_>) -> Result<Self, PolicyError> {
         let other = Self::new(policy, unit)?;

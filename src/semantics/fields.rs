@@ -2,7 +2,10 @@
 
 use http::{
     HeaderMap, HeaderName,
-    header::{CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{
+        AGE, CACHE_CONTROL, CONNECTION, DATE, ETAG, EXPIRES, LAST_MODIFIED, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+        TE, TRANSFER_ENCODING, UPGRADE, VARY,
+    },
 };
 
 /// The fields that a `Connection` field names, as far as they are field names.
@@ -18,8 +21,15 @@ pub fn connection_nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 /// Removes what a stored response must not keep: `Connection` and what it names, and the fields that each connection
 /// has of its own.
 pub fn strip_connection_fields(headers: &mut HeaderMap) {
+    strip_connection_fields_but(headers, |_| false);
+}
+
+/// The same, but for those of the named fields that are to be kept.
+pub fn strip_connection_fields_but(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
     for name in connection_nominated(headers) {
-        headers.remove(name);
+        if !keep(&name) {
+            headers.remove(name);
+        }
     }
     for name in [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);
@@ -27,6 +37,26 @@ pub fn strip_connection_fields(headers: &mut HeaderMap) {
     for name in ["keep-alive", "proxy-authentication-info", "proxy-connection"] {
         headers.remove(name);
     }
+}
+
+/// Takes the fields for which the closure says yes out of what `Connection` names.
+pub fn withdraw_nominations(headers: &mut HeaderMap, withdrawn: impl Fn(&HeaderName) -> bool) {
+    let kept: Vec<HeaderName> = connection_nominated(headers).into_iter().filter(|name| !withdrawn(name)).collect();
+    headers.remove(CONNECTION);
+    for name in kept {
+        headers.append(CONNECTION, name.into());
+    }
+}
+
+/// Whether `Connection` names a field that a cache goes by, beside those that speak to it alone. Such a field is not to be
+/// passed on (RFC 9110 §7.6.1), and not to be forgotten either.
+pub fn takes_back_meaning(headers: &HeaderMap, targets: &[HeaderName]) -> bool {
+    headers.contains_key(CONNECTION)
+        && connection_nominated(headers).iter().any(|name| {
+            name.as_str().starts_with("content-")
+                || targets.contains(name)
+                || [AGE, CACHE_CONTROL, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY].contains(name)
+        })
 }
 
 #[cfg(test)]

@@ -83,11 +83,19 @@ impl Lifespan {
         now < self.fresh_until
     }
 
-    /// Whether it may be served because the inner service has failed (RFC 5861 §4). `stated` is what the request itself
-    /// allows, where it is honoured.
-    pub fn allows_error(&self, stated: Option<Duration>, now: Timestamp) -> bool {
-        let until = stated.map_or(self.error_until, |stated| self.fresh_until.saturating_add(stated));
-        !self.never_stale && now < self.error_until.max(until)
+    /// Whether it may be served because the inner service has failed (RFC 5861 §4). `request` is what the request says,
+    /// `None` where the policy does not honour that: it may allow more, and a limit to staleness is a limit here too.
+    pub fn allows_error(&self, request: Option<&RequestDirectives>, now: Timestamp) -> bool {
+        let stated = request.and_then(|request| request.stale_if_error).unwrap_or_default();
+        let until = self.error_until.max(self.fresh_until.saturating_add(stated));
+        let limited = request.is_some_and(|request| request.max_stale.is_some() && !self.accepts_stale(request, now));
+        !self.never_stale && !limited && now < until
+    }
+
+    /// Whether anyone could still be served this response without asking, so that a passing trouble must not take its
+    /// place.
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        !self.always_validate && (now < self.fresh_until || (!self.never_stale && now < self.usable_until()))
     }
 
     /// The last moment at which anyone could be served this response without asking.
@@ -184,6 +192,7 @@ mod tests {
         assert_eq!(span.reuse(None, after(89)), Reuse::WhileRevalidating);
         assert_eq!(span.reuse(None, after(90)), Reuse::Validate(Why::Stale));
         assert!(span.allows_error(None, after(359)) && !span.allows_error(None, after(360)));
+        assert!(span.is_usable(after(359)) && !span.is_usable(after(360)));
         assert_eq!((span.ttl(after(10)), span.ttl(after(70))), (50, -10));
     }
 
@@ -201,7 +210,7 @@ mod tests {
         let strict = Lifespan { never_stale: true, ..span(10, 30, 300) };
         for request in [None, any, within(99999)] {
             assert_eq!(strict.reuse(request.as_ref(), after(15)), Reuse::Validate(Why::Stale));
-            assert!(!strict.allows_error(Some(Duration::from_secs(999)), after(15)));
+            assert!(!strict.allows_error(request.as_ref(), after(15)));
         }
     }
 

@@ -2,12 +2,13 @@
 //!
 //! A response is stored if all of the following hold, tried in this order; the first that fails is the [`Refusal`].
 //!
-//! 1. Its status is final, and neither 206 nor 304; with `must-understand`, one that this crate implements.
+//! 1. Its status is final, and does not answer a condition, a range or a negotiation of one request (206, 304, 406, 412,
+//!    416); with `must-understand`, it is one that this crate implements.
 //! 2. Every directive that governs it can be read, and none is `no-store`, or, in a cache that several users share,
 //!    `private`.
 //! 3. It has no `Set-Cookie`, unless the rules say to strip or to keep it.
 //! 4. If the request had credentials, `public`, `s-maxage` or `must-revalidate` allow sharing (§3.5).
-//! 5. It is no event stream, which has no end to wait for.
+//! 5. `Connection` takes back nothing that a cache goes by, and it is no event stream, which has no end to wait for.
 //! 6. Its `Vary` can be read, and has no star.
 //! 7. Freshness is asked for: by the response, by the policy, or, where allowed, by heuristic.
 //! 8. It is of use later: it has a lifetime left, or a validator, or may be served stale.
@@ -15,6 +16,7 @@
 use super::{
     cache_control::ResponseDirectives,
     date::Timestamp,
+    fields,
     freshness::{self, LifetimeSource},
     targeted::{Governing, governing},
     validator,
@@ -94,7 +96,7 @@ pub struct Storable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// 1xx, 206 or 304: no complete response (RFC 9111 §3).
+    /// 1xx, 206 or 304: no complete response (RFC 9111 §3). 406, 412 or 416: the answer to one request's own wishes.
     Status,
     /// `must-understand` with a status that this crate does not implement (§5.2.2.3).
     MustUnderstand,
@@ -110,6 +112,8 @@ pub enum Refusal {
     SetCookie,
     /// The request had credentials and the response does not allow sharing (§3.5).
     Credentials,
+    /// `Connection` names a field that a cache goes by, such as `Vary`: the next 304 could not be understood.
+    Connection,
     /// `text/event-stream`.
     EventStream,
     /// `Vary` forbids it, see the reason.
@@ -129,7 +133,7 @@ pub fn storable(
     received: Timestamp,
     age: Duration,
 ) -> Result<Storable, Refusal> {
-    if status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED) {
+    if status.is_informational() || answers_one_request(status) {
         return Err(Refusal::Status);
     }
     let governing = governing(headers, &rules.targets);
@@ -155,6 +159,9 @@ pub fn storable(
     }
     if request.credentials && !allows_credentials(&directives) {
         return Err(Refusal::Credentials);
+    }
+    if fields::takes_back_meaning(headers, &rules.targets) {
+        return Err(Refusal::Connection);
     }
     if is_event_stream(headers) {
         return Err(Refusal::EventStream);
@@ -198,6 +205,12 @@ pub fn allows_credentials(directives: &ResponseDirectives) -> bool {
 /// Whether the response must not be used stale, whatever anybody else allows (RFC 9111 §4.2.4).
 pub fn never_stale(directives: &ResponseDirectives) -> bool {
     directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some() || directives.no_cache
+}
+
+/// Whether a status answers a condition, a range or a negotiation of one request: no other has a use for it, whatever it
+/// says of its freshness.
+pub fn answers_one_request(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 206 | 304 | 406 | 412 | 416)
 }
 
 /// Whether a failure with this status leaves a stored response alone that may still be used stale.
@@ -282,7 +295,7 @@ impl Storable {
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Status,
         Self::MustUnderstand,
         Self::NoStore,
@@ -291,6 +304,7 @@ impl Refusal {
         Self::Private,
         Self::SetCookie,
         Self::Credentials,
+        Self::Connection,
         Self::EventStream,
         Self::Vary(VaryRefusal::Star),
         Self::Vary(VaryRefusal::Malformed),
@@ -310,6 +324,7 @@ impl Refusal {
             Self::Private => "private",
             Self::SetCookie => "set-cookie",
             Self::Credentials => "credentials",
+            Self::Connection => "connection",
             Self::EventStream => "event-stream",
             Self::Vary(reason) => reason.as_str(),
             Self::NoLifetime => "no-lifetime",
@@ -353,7 +368,7 @@ mod tests {
         let covered = [200, 203, 204, 300, 301, 308, 404, 410];
         for status in 200..600 {
             let expected = match status {
-                206 | 304 => Err(Refusal::Status),
+                206 | 304 | 406 | 412 | 416 => Err(Refusal::Status),
                 _ if covered.contains(&status) => Ok(60),
                 _ => Err(Refusal::NoLifetime),
             };
@@ -364,7 +379,8 @@ mod tests {
     #[test]
     fn a_stated_lifetime_covers_every_complete_status() {
         for status in 200..600 {
-            let expected = if matches!(status, 206 | 304) { Err(Refusal::Status) } else { Ok(5) };
+            let single = matches!(status, 206 | 304 | 406 | 412 | 416);
+            let expected = if single { Err(Refusal::Status) } else { Ok(5) };
             assert_eq!(verdict(status, &[("cache-control", "max-age=5")], &minute()), expected, "{status}");
         }
     }
@@ -389,6 +405,7 @@ mod tests {
             ("vary", "*", Refusal::Vary(VaryRefusal::Star)),
             ("content-type", "Text/Event-Stream; charset=utf-8", Refusal::EventStream),
             ("cache-control", "no-cache", Refusal::Useless),
+            ("connection", "close, Vary", Refusal::Connection),
         ] {
             assert_eq!(verdict(200, &[(field, value)], &rules), Err(refusal), "{field}: {value}");
         }

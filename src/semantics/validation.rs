@@ -2,7 +2,7 @@
 
 use super::{
     date::{Timestamp, http_date},
-    fields::strip_connection_fields,
+    fields::{strip_connection_fields, takes_back_meaning},
     validator::{self, EntityTag},
 };
 use http::{
@@ -40,7 +40,7 @@ pub fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) {
 /// Every field of the answer replaces the stored one, but for those that describe the stored bytes or the exchange:
 /// `Content-Length`, `Content-Encoding`, `Content-Range`, `Set-Cookie` and the fields of the connection.
 pub fn freshen(stored: &HeaderMap, answer: &HeaderMap, received: Timestamp) -> Freshened {
-    if !same_representation(stored, answer) {
+    if !same_representation(stored, answer) || takes_back_meaning(answer, &[]) {
         return Freshened::Mismatch;
     }
     let mut news = answer.clone();

@@ -19,8 +19,8 @@ use crate::{
         cache_status::Forward,
         content_coding,
         date::Timestamp,
-        fields::strip_connection_fields,
-        storable::{Refusal, is_passing_trouble},
+        fields::{connection_nominated, strip_connection_fields_but, withdraw_nominations},
+        storable::{Refusal, answers_one_request, is_passing_trouble},
         validation::{head_agrees, make_conditional},
         validator,
     },
@@ -29,7 +29,7 @@ use crate::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, Method, Request, Response, StatusCode,
-    header::{ACCEPT_ENCODING, CONTENT_LENGTH, RANGE, SET_COOKIE},
+    header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, RANGE, SET_COOKIE},
     request::Parts,
 };
 use http_body::Body;
@@ -122,13 +122,14 @@ pub(super) fn refresh<S, R, ReqBody, ResBody>(
     if parts.method == Method::HEAD {
         parts.method = Method::GET;
     }
-    strip_connection_fields(&mut parts.headers);
+    let Shared { cache, rules, .. } = &**shared;
+    let keyed = |name: &HeaderName| rules.tells_apart(name) || entry.nominated.contains(name);
+    strip_connection_fields_but(&mut parts.headers, keyed);
     validator::strip_conditionals(&mut parts.headers);
     parts.headers.remove(RANGE);
     if content.bytes.is_empty() {
         parts.headers.remove(CONTENT_LENGTH);
     }
-    let Shared { cache, rules, .. } = &**shared;
     let fill = Fill::begin(cache, rules, key.clone(), &parts, facts, None);
     let validatable = parts.method == Method::GET && validator::has_validator(&entry.head);
     let act = if validatable { Act::Validate } else { Act::Fetch };
@@ -186,6 +187,10 @@ impl Job {
         let Shared { cache, rules, .. } = &*self.shared;
         let mut sent = parts.clone();
         Filling::mark(&mut sent, cache);
+        // A client may name in `Connection` what is in the key, or who it is: a service that obeys must not miss that.
+        if sent.headers.contains_key(CONNECTION) {
+            withdraw_nominations(&mut sent.headers, |name| rules.tells_apart(name));
+        }
         if let Some(uri) = keyed_uri(&sent.uri, &rules.key) {
             sent.uri = uri;
         }
@@ -196,9 +201,7 @@ impl Job {
             *uri = kept;
         }
         // What is compared in a normal form is sent in it too.
-        if self.facts.has(Facts::ACCEPT_ENCODING)
-            && let Some(codings) = content_coding::normal(&sent.headers)
-        {
+        if let Some(codings) = content_coding::normal(&sent.headers) {
             sent.headers.insert(ACCEPT_ENCODING, codings.to_header_value());
         }
         if let Some(visible) = &rules.sealed {
@@ -239,8 +242,8 @@ impl Job {
     fn instead_of_trouble<B>(&self, parts: &Parts) -> Option<Response<ResponseBody<B>>> {
         let cache = &self.shared.cache;
         let now = cache.now();
-        let stated = self.directives.as_ref().and_then(|request| request.stale_if_error);
-        let entry = self.stored.as_ref().filter(|entry| entry.lifespan.allows_error(stated, now))?;
+        let request = self.directives.as_ref();
+        let entry = self.stored.as_ref().filter(|entry| entry.lifespan.allows_error(request, now))?;
         if !cache.is_live(entry) {
             return None;
         }
@@ -373,11 +376,16 @@ impl Job {
         let Some(declared) = declared else { return Err(NotStored::WrongLength) };
         let verdict = self.fill.judge(answer.status, &answer.headers, received)?;
         self.fill.consult(parts, answer)?;
+        let unseen = connection_nominated(&parts.headers);
+        let seen = |name: &HeaderName| self.shared.rules.tells_apart(name);
+        if unseen.iter().any(|name| !seen(name) && verdict.0.nominated.contains(name)) {
+            return Err(NotStored::Connection);
+        }
         if declared.is_some_and(|length| length > self.fill.max_body()) {
             return Err(NotStored::TooLarge);
         }
-        let usable_stale = |entry: &Arc<Entry>| entry.lifespan.allows_error(None, received);
-        if is_passing_trouble(answer.status) && self.stored.as_ref().is_some_and(usable_stale) {
+        let usable = |entry: &Arc<Entry>| entry.lifespan.is_usable(received) && self.shared.cache.is_live(entry);
+        if is_passing_trouble(answer.status) && self.stored.as_ref().is_some_and(usable) {
             return Err(NotStored::Superseded);
         }
         Ok(verdict)
@@ -387,8 +395,7 @@ impl Job {
 /// Whether an answer that is not stored itself ends the stored one: any full answer does but a passing trouble. An answer
 /// for one user's credentials says nothing about what others get.
 fn ends_the_stored(status: StatusCode, reason: NotStored) -> bool {
-    let full =
-        !is_passing_trouble(status) && !status.is_informational() && !matches!(status.as_u16(), 206 | 304 | 412 | 416);
+    let full = !is_passing_trouble(status) && !status.is_informational() && !answers_one_request(status);
     full && reason != NotStored::Refused(Refusal::Credentials)
 }
 

@@ -109,7 +109,7 @@ impl Aside {
         let Shared { cache, rules, .. } = &*self.shared;
         let status = response.status();
         if let Some(change) = change.filter(|_| status.is_success() || status.is_redirection()) {
-            cache.invalidate_changed(rules, &change, response.headers());
+            cache.invalidate_changed(&change, response.headers());
         }
         strip_own_fields(response.headers_mut(), rules);
         let note = Forwarded { status: Some(status), detail: Some(self.reason), ..Forwarded::default() };
@@ -122,7 +122,7 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         if let Some(change) = self.change.take() {
-            self.shared.cache.invalidate_changed(&self.shared.rules, &change, &HeaderMap::new());
+            self.shared.cache.invalidate_changed(&change, &HeaderMap::new());
         }
     }
 }

@@ -82,6 +82,7 @@ impl CacheLayer {
     pub fn try_new(cache: &Cache, policy: impl Into<PolicyTable>) -> Result<Self, PolicyError> {
         let choice = policy.into().compile(|policy| {
             let rules = Arc::new(Rules::new(policy, cache.unit())?);
+            cache.learn(&rules.key.query);
             Ok(Arc::new(Shared { cache: cache.clone(), rules, warned: Once::new() }))
         })?;
         Ok(Self { choice: Arc::new(choice), rebuild: NoRebuild::default() })

@@ -55,6 +55,7 @@ where
     }
     let (stored, forward) = match cache.find(key.as_bytes(), &parts.headers) {
         Found::Entry(_) if facts.has(Facts::REFETCH) => (None, Forward::Request),
+        Found::Entry(entry) if entry.lifespan.is_fresh(now) => (Some(entry), Forward::Request),
         Found::Entry(entry) => (Some(entry), Forward::Stale),
         Found::OtherVariants => (None, Forward::VaryMiss),
         Found::Nothing => (None, Forward::UriMiss),
