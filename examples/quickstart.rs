@@ -1,2 +1,205 @@
-//! Placeholder.
-fn main() {}
+//! An application worth caching: a slow dashboard, products, and an endpoint that changes them.
+//!
+//! `cargo run --example quickstart`, then try the lines that it prints. `PORT=8080` chooses another port than 3000.
+#![allow(clippy::print_stdout, reason = "it tells what to try")]
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{StatusCode, header::ETAG},
+    response::IntoResponse,
+    routing::get,
+};
+use larder::{Cache, CacheLayer, Policy, Selector};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    env,
+    error::Error,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{net::TcpListener, signal, time::sleep};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let cache = Cache::in_memory(64 << 20);
+    let shop = Shop { cache: cache.clone(), database: Arc::new(Database::new()) };
+
+    // A dashboard may be a minute old. For two more it is still served at once, while one request makes a new one.
+    let dashboards = Policy::named("dashboard").fresh_for(MINUTE).stale_while_revalidate(2 * MINUTE).ignore_query();
+    // Products stay until somebody changes them.
+    let products = Policy::named("products").fresh_for(60 * MINUTE).ignore_query();
+
+    let app = Router::new()
+        .route("/dashboard", get(dashboard).layer(CacheLayer::new(&cache, dashboards)))
+        .merge(
+            Router::new()
+                .route("/products", get(list_products))
+                .route("/products/{id}", get(show_product).post(change_price))
+                .route_layer(CacheLayer::new(&cache, products)),
+        )
+        .route("/queries", get(count_queries))
+        .route("/stats", get(show_stats))
+        .with_state(shop);
+
+    let port = port()?;
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| format!("port {port}: {error}"))?;
+    println!("{}", WHAT_TO_TRY.replace("HOST", &listener.local_addr()?.to_string()));
+    axum::serve(listener, app).with_graceful_shutdown(stopped()).await?;
+    Ok(())
+}
+
+/// 15 queries, 2 seconds. From the cache: none, and no time.
+async fn dashboard(State(shop): State<Shop>) -> Json<Value> {
+    let mut revenue = 0;
+    for day in 0..QUERIES_OF_A_DASHBOARD {
+        let sold =
+            |products: &mut Products| products.values().map(|product| u64::from(product.cents) * day).sum::<u64>();
+        revenue += shop.database.query(sold).await;
+    }
+    Json(json!({
+        "revenue": revenue,
+        "queries": QUERIES_OF_A_DASHBOARD,
+        "queries_so_far": shop.database.queries(),
+    }))
+}
+
+async fn list_products(State(shop): State<Shop>) -> Json<Value> {
+    shop.database.query(|products| Json(products.iter().map(|(id, product)| product.to_json(*id)).collect())).await
+}
+
+/// The entity tag is all that it takes: the cache answers `If-None-Match` with 304.
+async fn show_product(State(shop): State<Shop>, Path(id): Path<u32>) -> Result<impl IntoResponse, Fault> {
+    let product = shop.database.query(|products| products.get(&id).cloned()).await.ok_or_else(|| no_product(id))?;
+    Ok(([(ETAG, format!("\"{id}-{}\"", product.version))], Json(product.to_json(id))))
+}
+
+async fn change_price(State(shop): State<Shop>, Path(id): Path<u32>, body: String) -> Result<String, Fault> {
+    let cents =
+        body.trim().parse().map_err(|_| fault(StatusCode::BAD_REQUEST, "the body is to be a price in cents"))?;
+    let changed = |products: &mut Products| products.get_mut(&id).map(|product| product.change_price(cents));
+    shop.database.query(changed).await.ok_or_else(|| no_product(id))?;
+
+    // A POST that succeeds takes `/products/{id}` out of the cache by itself. What else shows prices only we know.
+    for page in ["/products", "/dashboard"] {
+        let purged = shop.cache.invalidate(Selector::resource(page)).await;
+        purged.map_err(|error| fault(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))?;
+    }
+    Ok(format!("product {id} now costs {cents} cents\n"))
+}
+
+/// Not cached: no layer, no policy.
+async fn count_queries(State(shop): State<Shop>) -> String {
+    format!("{} queries so far\n", shop.database.queries())
+}
+
+async fn show_stats(State(shop): State<Shop>) -> String {
+    let stats = shop.cache.stats();
+    format!("{stats:#?}\n{:.0} % answered from the cache\n", 100.0 * stats.hit_ratio())
+}
+
+#[derive(Clone)]
+struct Shop {
+    cache: Cache,
+    database: Arc<Database>,
+}
+
+/// A database far away: every query takes its time, and is counted.
+struct Database {
+    products: Mutex<Products>,
+    queries: AtomicU64,
+}
+
+type Products = BTreeMap<u32, Product>;
+
+#[derive(Clone)]
+struct Product {
+    name: &'static str,
+    cents: u32,
+    version: u32,
+}
+
+impl Database {
+    fn new() -> Self {
+        let products = [("teapot", 3490), ("cup", 890), ("kettle", 5900)];
+        let products = products.map(|(name, cents)| Product { name, cents, version: 1 });
+        Self { products: Mutex::new((1..).zip(products).collect()), queries: AtomicU64::new(0) }
+    }
+
+    async fn query<T>(&self, run: impl FnOnce(&mut Products) -> T) -> T {
+        self.queries.fetch_add(1, Ordering::Relaxed);
+        sleep(TIME_OF_A_QUERY).await;
+        run(&mut self.lock())
+    }
+
+    fn queries(&self) -> u64 {
+        self.queries.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Products> {
+        self.products.lock().expect("no query panics")
+    }
+}
+
+impl Product {
+    fn change_price(&mut self, cents: u32) {
+        self.cents = cents;
+        self.version += 1;
+    }
+
+    fn to_json(&self, id: u32) -> Value {
+        json!({ "id": id, "name": self.name, "cents": self.cents })
+    }
+}
+
+type Fault = (StatusCode, String);
+
+fn fault(status: StatusCode, why: &str) -> Fault {
+    (status, format!("{why}\n"))
+}
+
+fn no_product(id: u32) -> Fault {
+    fault(StatusCode::NOT_FOUND, &format!("there is no product {id}"))
+}
+
+fn port() -> Result<u16, String> {
+    let Ok(port) = env::var("PORT") else { return Ok(3000) };
+    port.parse().map_err(|_| format!("PORT={port}: it is to be a number up to 65535"))
+}
+
+async fn stopped() {
+    // Without a signal handler there is nothing to wait for, and Ctrl-C ends the process at once.
+    if signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const QUERIES_OF_A_DASHBOARD: u64 = 15;
+const TIME_OF_A_QUERY: Duration = Duration::from_millis(2000 / QUERIES_OF_A_DASHBOARD);
+
+const WHAT_TO_TRY: &str = "\
+Listening on http://HOST, Ctrl-C stops. In another terminal try:
+
+A dashboard: 2 seconds, 15 queries. The second time at once, and still 15 in all.
+  curl -i http://HOST/dashboard
+  curl -i http://HOST/dashboard
+  curl http://HOST/queries
+
+A product: whole, not modified, its first 10 bytes. The last two come from the cache.
+  curl -i http://HOST/products/1
+  curl -i http://HOST/products/1 -H 'If-None-Match: \"1-1\"'
+  curl -i http://HOST/products/1 -r 0-9
+
+A new price: the product, the list and the dashboard are out of the cache.
+  curl -i http://HOST/products/1 -d 2990
+  curl -i http://HOST/products/1
+  curl -i http://HOST/dashboard
+
+What the cache has done:
+  curl http://HOST/stats
+";

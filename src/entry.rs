@@ -196,8 +196,22 @@ impl Gate {
         state != Self::RUNNING && state > now.as_unix_millis()
     }
 
+    /// Shuts the gate for a while; by the one who has entered it.
     pub(crate) fn shut_until(&self, until: Timestamp) {
-        self.0.store(until.as_unix_millis().clamp(1, Self::RUNNING - 1), Ordering::Release);
+        self.0.store(Self::shut(until), Ordering::Release);
+    }
+
+    /// Shuts the gate for a while, unless someone is inside.
+    pub(crate) fn shut_if_idle(&self, until: Timestamp) {
+        let state = self.0.load(Ordering::Relaxed);
+        if state != Self::RUNNING {
+            // Whoever came first has shut it, or is inside.
+            let _ = self.0.compare_exchange(state, Self::shut(until), Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    fn shut(until: Timestamp) -> u64 {
+        until.as_unix_millis().clamp(1, Self::RUNNING - 1)
     }
 
     pub(crate) fn open(&self) {
@@ -228,6 +242,8 @@ mod tests {
         gate.shut_until(Timestamp::from_unix_secs(130));
         assert!(gate.is_shut(now) && !gate.enter(now));
         assert!(gate.enter(Timestamp::from_unix_secs(130)));
+        gate.shut_if_idle(Timestamp::from_unix_secs(200));
+        assert!(!gate.is_shut(now), "someone is inside");
         gate.open();
         assert!(gate.enter(now));
     }

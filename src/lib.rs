@@ -28,8 +28,13 @@
 //! By default a request with a `Cookie` neither reads nor fills the cache, and what was stored for a request with
 //! `Authorization` is shared only if the response itself allows it (`public`, `s-maxage`, `must-revalidate`). The key of
 //! a response holds method, scheme, host, port, path and query, and the fields that tell a handler of another host
-//! (`X-Forwarded-Host` and its like). HTTP/1.1 requests do not say whether they came by TLS: a server that knows puts an
-//! [`http::uri::Scheme`] into the request's extensions. Put the layer inside of the one that authenticates: a cache outside of it would
+//! (`X-Forwarded-Host` and its like).
+//!
+//! HTTP/1.1 requests do not say whether they came by TLS. One router that serves both, and answers the two differently
+//! (with a redirect to HTTPS, say), has to put an [`http::uri::Scheme`] into the extensions of each request, or be two
+//! routers with a cache each.
+//!
+//! Put the layer inside of the one that authenticates: a cache outside of it would
 //! answer before anybody has asked who is there.
 //!
 //! # Where to put it

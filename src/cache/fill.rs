@@ -322,10 +322,11 @@ impl Recording {
 }
 
 impl Drop for Recording {
-    /// A server that has sent the declared length does not ask for the end, unless there are trailers to come.
+    /// A server that has sent the trailers, or the declared length where no trailers are to come, does not ask for the end.
     fn drop(&mut self) {
         let Some((_, head)) = &self.open else { return };
-        let complete = self.declared == Some(self.bytes.len() as u64) && !head.headers.contains_key(TRAILER);
+        let reached = self.declared == Some(self.bytes.len() as u64) && !head.headers.contains_key(TRAILER);
+        let complete = reached || self.trailers.is_some();
         if complete && !std::thread::panicking() { self.end() } else { self.give_up(NotStored::Abandoned) }
     }
 }

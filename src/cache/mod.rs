@@ -233,12 +233,13 @@ impl Cache {
     }
 }
 
-/// Lets another runtime take over when the one that swept is gone.
+/// Lets another runtime take over when the one that swept is gone. Not after a panic: that runtime has no timers, and the
+/// next try would panic too.
 struct Sweeping(std::sync::Weak<Inner>);
 
 impl Drop for Sweeping {
     fn drop(&mut self) {
-        if let Some(cache) = self.0.upgrade() {
+        if let Some(cache) = self.0.upgrade().filter(|_| !std::thread::panicking()) {
             cache.sweeping.store(false, Ordering::Relaxed);
         }
     }

@@ -12,7 +12,8 @@ pub struct Target<'a> {
     /// `http` or `https` in lower case, or another scheme as sent. HTTP/1.1 requests in origin form do not say, so it
     /// may be unknown.
     pub scheme: Option<&'a str>,
-    /// Host and port as sent, without user information; absent in HTTP/1.0 requests without `Host`.
+    /// Host and port as sent, without user information; absent in HTTP/1.0 requests without `Host`, which differs from an
+    /// empty one.
     pub authority: Option<&'a str>,
     /// The path as sent, percent-encoding untouched.
     pub path: &'a str,
@@ -58,7 +59,7 @@ impl<'a> Target<'a> {
         }
         let authority = match (named, host) {
             (Some(named), Some(host)) if !same_authority(named, host, scheme) => return Err(Ambiguous::HostMismatch),
-            (named, host) => named.or(host).filter(|authority| !authority.is_empty()),
+            (named, host) => named.or(host),
         };
         Ok(Self { scheme, authority, path: uri.path(), query: uri.query() })
     }
@@ -204,7 +205,7 @@ mod tests {
     fn host_and_authority_agree_or_it_is_ambiguous() {
         for (uri, host, expected) in [
             ("/", &[][..], Ok(None)),
-            ("/", &[""], Ok(None)),
+            ("/", &[""], Ok(Some(""))),
             ("/", &["a"], Ok(Some("a"))),
             ("/", &["a:"], Ok(Some("a:"))),
             ("/", &["a", "a"], Err(Ambiguous::HostRepeated)),
@@ -301,7 +302,7 @@ mod tests {
             let Ok(target) = Target::of(&uri, &headers, None) else { return Ok(()) };
             prop_assert!(lines.len() <= 1);
             if let Some(normal) = target.normal_authority() {
-                prop_assert!(is_host_and_port(normal) && !normal.ends_with(':'));
+                prop_assert!(normal.is_empty() || is_host_and_port(normal) && !normal.ends_with(':'));
                 // What Host says and what the target says is one and the same.
                 let named = uri.authority().map(http::uri::Authority::as_str);
                 for named in named.into_iter().chain(lines) {

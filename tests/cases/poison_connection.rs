@@ -305,3 +305,26 @@ async fn o_14_what_bypasses_is_untouched() {
     let call = app.inner.last();
     assert_eq!((call.headers, call.uri), (headers, expected));
 }
+
+/// A request whose `Connection` hides a field that selects is no judge of the copy that is there.
+#[tokio::test]
+async fn o_14_a_hidden_field_ends_nothing() {
+    for method in ["GET", "HEAD"] {
+        let inner = Inner::by(|call| {
+            if call.has("x-down") {
+                return Reply::down();
+            }
+            let hidden = !call.has("accept-language") || call.header("connection").contains("accept-language");
+            let lang = if hidden { "en".to_owned() } else { call.header("accept-language") };
+            let body = if call.method == "HEAD" { String::new() } else { lang.clone() };
+            Reply::ok(body).cc("max-age=60").with("vary", "accept-language").with("etag", format!("\"{lang}\""))
+        });
+        let app = App::new(Policy::from_response().stale_if_error(HOUR), inner);
+        let ask = || Request::get("/x").header("accept-language", "fr");
+        app.send(ask()).await;
+        app.advance(61);
+        app.send(ask().method(method).header("connection", "accept-language")).await;
+        let got = app.ask(plain(ask().header("x-down", "1"))).await;
+        assert_eq!(got.map(|got| got.body), Ok("fr".into()), "{method}");
+    }
+}

@@ -83,7 +83,7 @@ where
             Some(stale) => Ok(stale),
             None => Ok(job.conclude(&parts, response)),
         },
-        Ok(response) if head => Ok(job.take_head(response)),
+        Ok(response) if head => Ok(job.take_head(&parts, response)),
         Ok(response) if validating && response.status() == StatusCode::NOT_MODIFIED => {
             match (job.take_not_modified(&parts, response.headers()), again) {
                 (Ok(answered), _) => Ok(answered),
@@ -247,7 +247,7 @@ impl Job {
         if !cache.is_live(entry) {
             return None;
         }
-        entry.refresh.shut_until(now.saturating_add(BACK_OFF));
+        entry.refresh.shut_if_idle(now.saturating_add(BACK_OFF));
         self.count(Outcome::Stale);
         let mut response = answer(entry, &parts.method, &parts.headers, self.facts, now);
         let note = Forwarded { key: Some(self.fill.key()), detail: Some("stale-if-error"), ..Forwarded::default() };
@@ -302,15 +302,17 @@ impl Job {
     }
 
     /// An answer to HEAD: it fills nothing, and tells whether the stored response still holds (RFC 9111 §4.3.5).
-    fn take_head<B>(self, mut response: Response<B>) -> Response<ResponseBody<B>> {
+    fn take_head<B>(self, parts: &Parts, mut response: Response<B>) -> Response<ResponseBody<B>> {
         let Shared { cache, rules, .. } = &*self.shared;
         self.count(Outcome::Miss);
         let note = Forwarded { status: Some(response.status()), key: Some(self.fill.key()), ..Forwarded::default() };
         let news = response.headers().clone();
         strip_own_fields(response.headers_mut(), rules);
         cache.status_line().say_forwarded(response.headers_mut(), self.forward, note, false);
+        // The service did not see what selected the stored response, if `Connection` names it.
+        let unseen = connection_nominated(&parts.headers);
         if response.status() == StatusCode::OK
-            && let Some(entry) = self.stored
+            && let Some(entry) = self.stored.filter(|entry| !unseen.iter().any(|name| entry.nominated.contains(name)))
         {
             if head_agrees(&entry.head, &news, entry.body.len() as u64) {
                 drop(self.fill.freshen(&entry, &news));
@@ -396,7 +398,7 @@ impl Job {
 /// for one user's credentials says nothing about what others get.
 fn ends_the_stored(status: StatusCode, reason: NotStored) -> bool {
     let full = !is_passing_trouble(status) && !status.is_informational() && !answers_one_request(status);
-    full && reason != NotStored::Refused(Refusal::Credentials)
+    full && !matches!(reason, NotStored::Refused(Refusal::Credentials) | NotStored::Connection)
 }
 
 /// The length that an answer declares: by `Content-Length`, else by the size of its body. `None` if what it says cannot
