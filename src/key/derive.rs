@@ -205,6 +205,9 @@ impl KeyRules {
     /// Makes the request say no more than what is in the key, where the policy puts only a part of a field there: the
     /// named cookies, the language that was chosen.
     pub(crate) fn narrow(&self, headers: &mut HeaderMap) {
+        if !self.has_more() {
+            return;
+        }
         if let Some(language) = language::preferred(headers, &self.languages)
             && let Ok(value) = HeaderValue::from_str(language)
         {

@@ -7,6 +7,9 @@ use http::{HeaderMap, header::ACCEPT_LANGUAGE};
 /// Ranges are tried by falling weight, each as it is and then with its last subtags cut off: `de-AT` finds `de`.
 /// Malformed elements do not count.
 pub fn preferred<'s>(request: &HeaderMap, spoken: &'s [String]) -> Option<&'s str> {
+    if spoken.is_empty() {
+        return None;
+    }
     let mut ranges: Vec<(&str, u16)> = request
         .get_all(ACCEPT_LANGUAGE)
         .iter()
