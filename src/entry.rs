@@ -3,6 +3,7 @@
 use crate::{
     invalidation::{Checked, Footprint, Seq},
     semantics::{
+        cache_control_writer::ForCaches,
         date::{Timestamp, http_date},
         fields::strip_connection_fields,
         reuse::Lifespan,
@@ -30,6 +31,8 @@ pub(crate) struct Entry {
     pub(crate) head: HeaderMap,
     /// Fields that speak to this cache alone: not sent, but heard again when a 304 freshens the head.
     pub(crate) hidden: HeaderMap,
+    /// What counts of fields that a layer wrote for browsers and CDNs, when a 304 freshens the head.
+    pub(crate) for_caches: Option<Box<ForCaches>>,
     pub(crate) body: Bytes,
     pub(crate) trailers: Option<Box<HeaderMap>>,
     pub(crate) lifespan: Lifespan,
@@ -53,6 +56,7 @@ pub(crate) struct Origin {
     pub(crate) status: StatusCode,
     /// As the inner service sent it.
     pub(crate) headers: HeaderMap,
+    pub(crate) for_caches: Option<ForCaches>,
     pub(crate) storable: Storable,
     pub(crate) received: Timestamp,
     pub(crate) age: Duration,
@@ -73,7 +77,7 @@ pub(crate) struct Keeping<'a> {
 
 impl Entry {
     pub(crate) fn new(origin: Origin, body: Bytes, trailers: Option<HeaderMap>, how: Keeping<'_>) -> Self {
-        let Origin { status, mut headers, storable, received, age, footprint, stamp, started } = origin;
+        let Origin { status, mut headers, for_caches, storable, received, age, footprint, stamp, started } = origin;
         strip_connection_fields(&mut headers);
         if how.set_cookie == SetCookie::Strip {
             headers.remove(SET_COOKIE);
@@ -91,6 +95,7 @@ impl Entry {
             status,
             head: served_head(&headers, how.hit),
             hidden,
+            for_caches: for_caches.map(Box::new),
             body,
             trailers,
             allows_credentials: allows_credentials(&storable.directives),

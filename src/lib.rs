@@ -88,6 +88,10 @@ pub use key::UtcOffset;
 pub use layers::cache::{
     CacheLayer, CacheService, NoRebuild, Rebuild, RebuildBody, RequestBody, ResponseBody, ResponseFuture,
 };
+pub use layers::cache_control::{CacheControlFuture, CacheControlLayer, CacheControlService, Statuses};
+pub use layers::etag::{ETagBody, ETagFuture, ETagLayer, ETagService, LastModified};
 pub use layers::identity::{IdentityFuture, IdentityLayer, IdentityService};
+pub use layers::stats::{StatsFuture, StatsLayer, StatsService};
 pub use outcome::{Bypass, NotStored, Outcome};
 pub use policy::{NamedPolicy, Policy, PolicyError, PolicyTable, RequestDirectives};
+pub use semantics::cache_control_writer::CacheControl;

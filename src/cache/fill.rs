@@ -11,6 +11,7 @@ use crate::{
     policy::{Policy, Rules},
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
+        cache_control_writer::ForCaches,
         date::Timestamp,
         freshness::{LifetimeSource, initial_age},
         invalidation::same_origin_targets,
@@ -26,6 +27,7 @@ use http::{
     request::Parts,
 };
 use std::{
+    borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -67,7 +69,7 @@ impl Fill {
         facts: Facts,
         directives: Option<&RequestDirectives>,
     ) -> Self {
-        let uri = target_uri(rules, parts).map_or_else(|_| parts.uri.clone(), std::borrow::Cow::into_owned);
+        let uri = target_uri(rules, parts).map_or_else(|_| parts.uri.clone(), Cow::into_owned);
         let credentials = facts.has(Facts::CREDENTIALS);
         Self {
             footprint: cache.footprint(rules, &uri, parts),
@@ -114,8 +116,11 @@ impl Fill {
         &self,
         status: StatusCode,
         headers: &HeaderMap,
+        for_caches: Option<&ForCaches>,
         received: Timestamp,
     ) -> Result<(Storable, Duration), NotStored> {
+        // What a layer writes for browsers and CDNs gives this cache no leave.
+        let headers = &*for_caches.map_or(Cow::Borrowed(headers), |counts| counts.head(headers));
         let age = initial_age(headers, self.requested, received);
         let mut storable =
             storable(self.asked, status, headers, &self.rules.store, received, age).map_err(NotStored::Refused)?;
@@ -158,21 +163,29 @@ impl Fill {
     }
 
     /// Takes in a 304 to a validation of `entry` (RFC 9111 §4.3.4).
-    pub(crate) fn freshen(&self, entry: &Arc<Entry>, answer: &HeaderMap) -> Freshening {
+    pub(crate) fn freshen(&self, entry: &Arc<Entry>, answer: &HeaderMap, for_caches: Option<&ForCaches>) -> Freshening {
         let received = self.cache.now();
         let stored = entry.origin_head(self.cache.status_line().hit());
         match freshen(&stored, answer, received) {
-            Freshened::Head(head) => self.restore(entry, head, received),
+            Freshened::Head(head) => self.restore(entry, head, for_caches.or(entry.for_caches.as_deref()), received),
             _ => Freshening::Mismatch,
         }
     }
 
     /// Stores an entry again under a head that was freshened.
-    fn restore(&self, entry: &Arc<Entry>, headers: HeaderMap, received: Timestamp) -> Freshening {
+    fn restore(
+        &self,
+        entry: &Arc<Entry>,
+        headers: HeaderMap,
+        for_caches: Option<&ForCaches>,
+        received: Timestamp,
+    ) -> Freshening {
         let trailers = entry.trailers.as_deref().cloned();
-        match self.judge(entry.status, &headers, received) {
+        let judged = self.judge(entry.status, &headers, for_caches, received);
+        let for_caches = for_caches.cloned();
+        match judged {
             Ok((storable, age)) => {
-                let head = RecordedHead { status: entry.status, headers, storable, age, received };
+                let head = RecordedHead { status: entry.status, headers, for_caches, storable, age, received };
                 // The bytes are as old as they were: what was invalidated since they were made stays so.
                 let fresh = Entry { stamp: entry.stamp, ..self.entry(head, entry.body.clone(), trailers) };
                 let fresh = Arc::new(fresh);
@@ -192,17 +205,18 @@ impl Fill {
                     self.cache.remove(self.key.as_bytes(), entry);
                 }
                 let age = initial_age(&headers, self.requested, received);
-                let head = RecordedHead { status: entry.status, headers, storable: once(), age, received };
+                let head = RecordedHead { status: entry.status, headers, for_caches, storable: once(), age, received };
                 Freshening::Gone(Arc::new(self.entry(head, entry.body.clone(), trailers)))
             }
         }
     }
 
     fn entry(&self, head: RecordedHead, body: Bytes, trailers: Option<HeaderMap>) -> Entry {
-        let RecordedHead { status, headers, storable, age, received } = head;
+        let RecordedHead { status, headers, for_caches, storable, age, received } = head;
         let origin = Origin {
             status,
             headers,
+            for_caches,
             storable,
             received,
             age,
@@ -238,6 +252,8 @@ impl Fill {
 pub(crate) struct RecordedHead {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    /// What counts of fields that a layer wrote for browsers and CDNs.
+    pub(crate) for_caches: Option<ForCaches>,
     pub(crate) storable: Storable,
     pub(crate) age: Duration,
     pub(crate) received: Timestamp,

@@ -23,8 +23,10 @@
 //! | [`range`] | answering parts | RFC 9110 §14 |
 //! | [`invalidation`] | what a change makes wrong | RFC 9111 §4.4 |
 //! | [`cache_status`] | telling what the cache did | RFC 9211 |
+//! | [`no_vary_search`] | which parts of the query selected the response | draft-ietf-httpbis-no-vary-search |
 
 pub mod cache_control;
+pub(crate) mod cache_control_writer;
 pub mod cache_status;
 pub mod content_coding;
 pub mod date;
@@ -32,6 +34,7 @@ pub mod fields;
 pub mod freshness;
 pub mod invalidation;
 pub mod language;
+pub mod no_vary_search;
 pub mod precondition;
 pub mod range;
 pub mod reuse;

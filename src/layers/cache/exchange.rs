@@ -12,10 +12,12 @@ use crate::{
     entry::Entry,
     identity::{Identity, IdentityEstablished},
     key::{KeyBuf, is_forwarding, keyed_uri},
+    layers::stats::RequestStats,
     outcome::{NotStored, Outcome},
     policy::Policy,
     semantics::{
         cache_control::RequestDirectives,
+        cache_control_writer::ForCaches,
         cache_status::Forward,
         content_coding,
         date::Timestamp,
@@ -55,6 +57,8 @@ pub(super) struct Job {
     pub(super) background: bool,
     /// Whether what the handler said of its policy can be followed.
     pub(super) heard: Result<(), NotStored>,
+    /// Where what is done for one request is counted, if somebody asked for that.
+    pub(super) stats: Option<RequestStats>,
 }
 
 type Answer<B, E> = Result<Response<ResponseBody<B>>, E>;
@@ -85,7 +89,7 @@ where
         },
         Ok(response) if head => Ok(job.take_head(&parts, response)),
         Ok(response) if validating && response.status() == StatusCode::NOT_MODIFIED => {
-            match (job.take_not_modified(&parts, response.headers()), again) {
+            match (job.take_not_modified(&parts, response.headers(), response.extensions().get()), again) {
                 (Ok(answered), _) => Ok(answered),
                 (Err(job), Some(inner)) => job.refetch(inner, parts, content.body()).await,
                 (Err(job), None) => Ok(job.conclude(&parts, response)),
@@ -119,6 +123,7 @@ pub(super) fn refresh<S, R, ReqBody, ResBody>(
         return;
     }
     // What was asked for was this client's; the refresh is everyone's.
+    parts.extensions.remove::<RequestStats>();
     if parts.method == Method::HEAD {
         parts.method = Method::GET;
     }
@@ -145,6 +150,7 @@ pub(super) fn refresh<S, R, ReqBody, ResBody>(
         directives: None,
         background: true,
         heard: Ok(()),
+        stats: None,
     };
     let inner = inner.clone();
     runtime.spawn(async move {
@@ -179,6 +185,16 @@ impl Job {
     fn count(&self, outcome: Outcome) {
         if !self.background {
             self.shared.cache.counters().count(outcome);
+        }
+        if let Some(stats) = &self.stats {
+            stats.outcome(outcome);
+        }
+    }
+
+    /// An answer was found fit to be stored, before its head is sent.
+    fn count_set(&self) {
+        if let Some(stats) = &self.stats {
+            stats.set();
         }
     }
 
@@ -256,14 +272,22 @@ impl Job {
     }
 
     /// A 304 to our own question. Gives the job back if the inner service meant another representation.
-    fn take_not_modified<B>(self, parts: &Parts, news: &HeaderMap) -> Result<Response<ResponseBody<B>>, Box<Self>> {
-        let freshening = self.stored.as_ref().map(|stored| self.fill.freshen(stored, news));
+    fn take_not_modified<B>(
+        self,
+        parts: &Parts,
+        news: &HeaderMap,
+        for_caches: Option<&ForCaches>,
+    ) -> Result<Response<ResponseBody<B>>, Box<Self>> {
+        let freshening = self.stored.as_ref().map(|stored| self.fill.freshen(stored, news, for_caches));
         let (entry, stored) = match freshening {
             Some(Freshening::Stored(entry)) => (entry, true),
             Some(Freshening::Gone(entry)) => (entry, false),
             Some(Freshening::Mismatch) | None => return Err(Box::new(self)),
         };
         self.count(Outcome::Revalidated);
+        if stored {
+            self.count_set();
+        }
         let cache = &self.shared.cache;
         let mut response = answer(&entry, &parts.method, &parts.headers, self.facts, cache.now());
         let status = Some(StatusCode::NOT_MODIFIED);
@@ -315,7 +339,7 @@ impl Job {
             && let Some(entry) = self.stored.filter(|entry| !unseen.iter().any(|name| entry.nominated.contains(name)))
         {
             if head_agrees(&entry.head, &news, entry.body.len() as u64) {
-                drop(self.fill.freshen(&entry, &news));
+                drop(self.fill.freshen(&entry, &news, response.extensions().get()));
             } else {
                 cache.remove(self.fill.key().as_bytes(), &entry);
             }
@@ -342,7 +366,9 @@ impl Job {
         cache.status_line().say_forwarded(&mut head.headers, self.forward, note, false);
         let body = match verdict {
             Ok((storable, age)) => {
-                let recorded = RecordedHead { status: head.status, headers: sent, storable, age, received };
+                self.count_set();
+                let for_caches = head.extensions.get().cloned();
+                let recorded = RecordedHead { status: head.status, headers: sent, for_caches, storable, age, received };
                 let mut recording = self.fill.record(recorded, declared.flatten());
                 if body.is_end_stream() {
                     recording.end();
@@ -376,7 +402,7 @@ impl Job {
         }
         self.heard?;
         let Some(declared) = declared else { return Err(NotStored::WrongLength) };
-        let verdict = self.fill.judge(answer.status, &answer.headers, received)?;
+        let verdict = self.fill.judge(answer.status, &answer.headers, answer.extensions.get(), received)?;
         self.fill.consult(parts, answer)?;
         let unseen = connection_nominated(&parts.headers);
         let seen = |name: &HeaderName| self.shared.rules.tells_apart(name);

@@ -9,7 +9,8 @@ use super::{
 use crate::{
     cache::{Act, Facts, Fill, answer, decide, nothing_stored, say_hit},
     entry::Entry,
-    key::KeyBuf,
+    key::{Key, KeyBuf},
+    layers::stats::RequestStats,
     outcome::Outcome,
     semantics::{cache_control::RequestDirectives, cache_status::Forward, date::Timestamp},
     store::Found,
@@ -64,6 +65,10 @@ where
     let verdict = stored.as_deref().map(|entry| decide(entry, credentials, directives.as_ref(), rules, now));
     let serve = |entry: &Entry, parts: &Parts, outcome, detail| {
         cache.counters().count(outcome);
+        if let Some(stats) = RequestStats::of(&parts.extensions) {
+            stats.outcome(outcome);
+            stats.key(|| Key::from(&key).to_string());
+        }
         let mut response = answer(entry, &parts.method, &parts.headers, facts, now);
         say_hit(&mut response, cache.status_line(), entry, &key, now, detail);
         response.map(ResponseBody::stored)
@@ -89,9 +94,15 @@ where
     };
     if directives.is_some_and(|request| request.only_if_cached) {
         cache.counters().count(Outcome::Miss);
+        RequestStats::note(&parts.extensions, Outcome::Miss);
         return Looked::Answered(nothing_stored().map(ResponseBody::stored));
+    }
+    let stats = RequestStats::of(&parts.extensions).cloned();
+    if let Some(stats) = &stats {
+        stats.key(|| Key::from(&key).to_string());
     }
     let fill = Fill::begin(cache, rules, key, &parts, facts, directives.as_ref());
     let shared = Arc::clone(shared);
-    Looked::Ask(Job { shared, fill, stored, act, forward, facts, directives, background: false, heard: Ok(()) }, parts)
+    let job = Job { shared, fill, stored, act, forward, facts, directives, background: false, heard: Ok(()), stats };
+    Looked::Ask(job, parts)
 }

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     cache::{Admission, BodyFacts, Cache, Facts, admit, admit_with_content, client_uri},
-    outcome::Bypass,
+    layers::stats::{InsideCache, RequestStats},
+    outcome::{Bypass, Outcome},
     policy::Chosen,
     semantics::cache_status::Forward,
 };
@@ -42,6 +43,7 @@ impl Filling {
 
     pub(super) fn mark(parts: &mut Parts, cache: &Cache) {
         parts.extensions.get_or_insert_default::<Self>().0.push(cache.id());
+        parts.extensions.insert(InsideCache);
     }
 }
 
@@ -97,6 +99,7 @@ where
             Admission::Read(facts) => self.read_first(shared, parts, body, facts),
             Admission::Bypass(reason, change) => {
                 cache.counters().bypass(reason);
+                RequestStats::note(&parts.extensions, Outcome::Bypass);
                 let forward = if reason == Bypass::Method { Forward::Method } else { Forward::Bypass };
                 let aside = Aside { shared: Arc::clone(shared), forward, reason: reason.as_str(), change };
                 ResponseFuture::pass(self.inner.clone(), Request::from_parts(parts, body), Some(aside))
@@ -143,6 +146,7 @@ impl<S, R> CacheService<S, R> {
                 }
             };
             shared.cache.counters().bypass(reason);
+            RequestStats::note(&parts.extensions, Outcome::Bypass);
             let aside = Aside { shared, forward: Forward::Bypass, reason: reason.as_str(), change: None };
             ResponseFuture::pass(inner, Request::from_parts(parts, body), Some(aside)).await
         }))

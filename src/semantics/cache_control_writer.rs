@@ -1,0 +1,428 @@
+//! Writing `Cache-Control` for browsers and CDNs (RFC 9111 §5.2.2, RFC 5861, RFC 8246).
+
+use super::cache_control::MAX_DELTA;
+use http::{HeaderMap, HeaderName, HeaderValue, header::CACHE_CONTROL};
+use std::{borrow::Cow, fmt, time::Duration};
+
+/// A `Cache-Control` for responses that does not contradict itself.
+///
+/// ```
+/// use larder::CacheControl;
+/// use std::time::Duration;
+///
+/// const LOGO: CacheControl = CacheControl::public(Duration::from_secs(3600)).immutable();
+/// assert_eq!(LOGO.to_string(), "max-age=3600, public, immutable");
+/// ```
+///
+/// Directives stand in this order: what may be kept at all, lifetimes, who may share, the rest. Times are in whole
+/// seconds, rounded down, and at most 2^31.
+///
+/// A contradiction is a panic where the value is made: in a constant that is an error of the compiler.
+///
+/// ```compile_fail
+/// # use larder::CacheControl;
+/// const WRONG: CacheControl = CacheControl::no_store().immutable();
+/// # let _ = WRONG;
+/// ```
+///
+/// | refused | because |
+/// |---|---|
+/// | `no-store` with anything but `no-transform` | nothing is kept that it could speak of |
+/// | `no-cache` with `immutable`, `s-maxage`, `stale-…` | it is never used without being asked about |
+/// | `private` with `s-maxage` | that is a lifetime for those who must not keep it |
+/// | `must-revalidate` with `stale-…` | it forbids what they allow |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CacheControl {
+    keep: Keep,
+    sharing: Sharing,
+    s_maxage: Option<u32>,
+    immutable: bool,
+    must_revalidate: bool,
+    stale_while_revalidate: Option<u32>,
+    stale_if_error: Option<u32>,
+    no_transform: bool,
+}
+
+/// For how long it may be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Keep {
+    /// Not at all.
+    NoStore,
+    /// It may be kept, and is asked about before each use.
+    NoCache,
+    /// It is fresh for this many seconds.
+    MaxAge(u32),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Sharing {
+    Unsaid,
+    Public,
+    Private,
+}
+
+/// # From nothing
+impl CacheControl {
+    /// Any cache may keep it for so long: `max-age=…, public`.
+    pub const fn public(lifetime: Duration) -> Self {
+        Self::new(Keep::MaxAge(seconds(lifetime)), Sharing::Public)
+    }
+
+    /// The cache of the one who asked may keep it for so long, and no other: `max-age=…, private`.
+    pub const fn private(lifetime: Duration) -> Self {
+        Self::new(Keep::MaxAge(seconds(lifetime)), Sharing::Private)
+    }
+
+    /// No cache may keep it: `no-store`.
+    pub const fn no_store() -> Self {
+        Self::new(Keep::NoStore, Sharing::Unsaid)
+    }
+
+    /// Every cache must ask whether it still holds before it uses it: `no-cache`.
+    pub const fn no_cache() -> Self {
+        Self::new(Keep::NoCache, Sharing::Unsaid)
+    }
+}
+
+/// # And more
+///
+/// # Panics
+///
+/// Each of these panics if the result would contradict itself, as the table above has it.
+impl CacheControl {
+    /// Shared caches may keep it for another time than browsers: `s-maxage=…`.
+    ///
+    /// A cache that follows RFC 9111 §5.2.2.10 serves nothing stale past it.
+    pub const fn s_maxage(mut self, lifetime: Duration) -> Self {
+        self.s_maxage = Some(seconds(lifetime));
+        self.checked()
+    }
+
+    /// While it is fresh it does not change, not even when the user reloads: `immutable` (RFC 8246).
+    pub const fn immutable(mut self) -> Self {
+        self.immutable = true;
+        self.checked()
+    }
+
+    /// Stale, it must not be used unasked, not even when the server is away: `must-revalidate`.
+    pub const fn must_revalidate(mut self) -> Self {
+        self.must_revalidate = true;
+        self.checked()
+    }
+
+    /// For so long past its lifetime it may be used while a cache asks anew: `stale-while-revalidate=…` (RFC 5861 §3).
+    pub const fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.stale_while_revalidate = Some(seconds(window));
+        self.checked()
+    }
+
+    /// For so long past its lifetime it may be used when the server fails: `stale-if-error=…` (RFC 5861 §4).
+    pub const fn stale_if_error(mut self, window: Duration) -> Self {
+        self.stale_if_error = Some(seconds(window));
+        self.checked()
+    }
+
+    /// Nobody on the way may recode it: `no-transform`.
+    pub const fn no_transform(mut self) -> Self {
+        self.no_transform = true;
+        self
+    }
+
+    /// As a field value.
+    pub fn to_header_value(&self) -> HeaderValue {
+        // Names and digits, so the second arm is never taken.
+        HeaderValue::try_from(self.to_string()).unwrap_or_else(|_| HeaderValue::from_static("no-store"))
+    }
+
+    /// The same for the one who asked alone.
+    pub(crate) const fn for_one(mut self) -> Self {
+        if !self.forbids_storing() {
+            self.sharing = Sharing::Private;
+            self.s_maxage = None;
+        }
+        self
+    }
+
+    /// Whether it lets anybody use a stored response without asking.
+    pub(crate) const fn grants_reuse(&self) -> bool {
+        matches!(self.keep, Keep::MaxAge(_))
+    }
+
+    pub(crate) const fn forbids_storing(&self) -> bool {
+        matches!(self.keep, Keep::NoStore)
+    }
+
+    pub(crate) const fn is_private(&self) -> bool {
+        matches!(self.sharing, Sharing::Private)
+    }
+
+    /// What it forbids to caches, as a directive.
+    const fn prohibition(&self) -> Option<&'static str> {
+        match (self.keep, self.sharing) {
+            (Keep::NoStore, _) => Some("no-store"),
+            (Keep::NoCache, _) => Some("no-cache"),
+            (Keep::MaxAge(_), Sharing::Private) => Some("private"),
+            (Keep::MaxAge(_), _) => None,
+        }
+    }
+
+    /// How long it is fresh in caches that know nothing of `Cache-Control` and may be shared.
+    pub(crate) const fn lifetime_for_all(&self) -> Duration {
+        match (self.keep, self.sharing) {
+            (Keep::MaxAge(seconds), Sharing::Public) => Duration::from_secs(seconds as u64),
+            _ => Duration::ZERO,
+        }
+    }
+
+    const fn new(keep: Keep, sharing: Sharing) -> Self {
+        Self {
+            keep,
+            sharing,
+            s_maxage: None,
+            immutable: false,
+            must_revalidate: false,
+            stale_while_revalidate: None,
+            stale_if_error: None,
+            no_transform: false,
+        }
+    }
+
+    const fn checked(self) -> Self {
+        let stale = self.stale_while_revalidate.is_some() || self.stale_if_error.is_some();
+        match self.keep {
+            Keep::NoStore => panic!("no-store: there is nothing else to say of what is not kept"),
+            Keep::NoCache if self.immutable || self.s_maxage.is_some() || stale => {
+                panic!("no-cache: it is never used unasked, so no lifetime or leave counts")
+            }
+            _ => {}
+        }
+        assert!(
+            !(self.is_private() && self.s_maxage.is_some()),
+            "private: shared caches must not keep it for any time"
+        );
+        assert!(!(self.must_revalidate && stale), "must-revalidate forbids what the stale directives allow");
+        self
+    }
+}
+
+impl fmt::Display for CacheControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.keep {
+            Keep::NoStore => f.write_str("no-store")?,
+            Keep::NoCache => f.write_str("no-cache")?,
+            Keep::MaxAge(seconds) => write!(f, "max-age={seconds}")?,
+        }
+        if let Some(seconds) = self.s_maxage {
+            write!(f, ", s-maxage={seconds}")?;
+        }
+        match self.sharing {
+            Sharing::Unsaid => {}
+            Sharing::Public => f.write_str(", public")?,
+            Sharing::Private => f.write_str(", private")?,
+        }
+        if self.immutable {
+            f.write_str(", immutable")?;
+        }
+        if self.must_revalidate {
+            f.write_str(", must-revalidate")?;
+        }
+        if let Some(seconds) = self.stale_while_revalidate {
+            write!(f, ", stale-while-revalidate={seconds}")?;
+        }
+        if let Some(seconds) = self.stale_if_error {
+            write!(f, ", stale-if-error={seconds}")?;
+        }
+        if self.no_transform {
+            f.write_str(", no-transform")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<CacheControl> for HeaderValue {
+    fn from(value: CacheControl) -> Self {
+        value.to_header_value()
+    }
+}
+
+/// In the extensions of a response whose fields a layer wrote for browsers and CDNs: what in their place counts for a
+/// cache further out. That is what the handler had said, and what the layer was told to forbid. The leave that the layer
+/// gives is not the handler's: a page that CDNs may keep for those who are not signed in is not one for everybody.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ForCaches(Vec<Rewritten>);
+
+#[derive(Clone, Debug)]
+struct Rewritten {
+    name: HeaderName,
+    counts: Vec<HeaderValue>,
+    written: Option<HeaderValue>,
+}
+
+impl ForCaches {
+    /// Writes `Cache-Control`. Of what it says, prohibitions count.
+    pub(crate) fn write_control(&mut self, headers: &mut HeaderMap, control: CacheControl, written: HeaderValue) {
+        self.write(headers, CACHE_CONTROL, Some(written));
+        if let (Some(field), Some(prohibition)) = (self.0.last_mut(), control.prohibition()) {
+            field.counts.push(HeaderValue::from_static(prohibition));
+        }
+    }
+
+    /// Writes or removes a field. What was there before counts.
+    pub(crate) fn write(&mut self, headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+        let known = self.0.iter().position(|field| field.name == name).map(|place| self.0.swap_remove(place));
+        let counts = match known {
+            Some(field) if field.stands(headers) => field.counts,
+            _ => headers.get_all(&name).iter().cloned().collect(),
+        };
+        match &value {
+            Some(value) => drop(headers.insert(name.clone(), value.clone())),
+            None => drop(headers.remove(&name)),
+        }
+        self.0.push(Rewritten { name, counts, written: value });
+    }
+
+    /// The head that counts. What somebody else has written since counts as it is.
+    pub(crate) fn head<'a>(&self, headers: &'a HeaderMap) -> Cow<'a, HeaderMap> {
+        let mut head = Cow::Borrowed(headers);
+        for field in self.0.iter().filter(|field| field.stands(headers)) {
+            let head = head.to_mut();
+            head.remove(&field.name);
+            for line in &field.counts {
+                head.append(&field.name, line.clone());
+            }
+        }
+        head
+    }
+}
+
+impl Rewritten {
+    /// Whether the field is still as it was written.
+    fn stands(&self, headers: &HeaderMap) -> bool {
+        headers.get_all(&self.name).iter().eq(&self.written)
+    }
+}
+
+/// For CDNs, in place of `Cache-Control` (RFC 9213 §3.1).
+pub(crate) const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+
+/// For surrogates, in place of `Cache-Control` (Edge Architecture Specification §2.1).
+pub(crate) const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
+
+const fn seconds(of: Duration) -> u32 {
+    let most = MAX_DELTA.as_secs();
+    let seconds = of.as_secs();
+    (if seconds > most { most } else { seconds }) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::semantics::cache_control::ResponseDirectives;
+    use http::header::{EXPIRES, VARY};
+    use std::panic::catch_unwind;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn directives_stand_in_one_order() {
+        let all = CacheControl::public(MINUTE).no_transform().stale_if_error(HOUR).stale_while_revalidate(MINUTE);
+        for (value, expected) in [
+            (
+                all.immutable().s_maxage(HOUR),
+                "max-age=60, s-maxage=3600, public, immutable, stale-while-revalidate=60, stale-if-error=3600, \
+                 no-transform",
+            ),
+            (
+                CacheControl::private(MINUTE).must_revalidate().immutable(),
+                "max-age=60, private, immutable, must-revalidate",
+            ),
+            (CacheControl::no_store(), "no-store"),
+            (CacheControl::no_store().no_transform(), "no-store, no-transform"),
+            (CacheControl::no_cache().must_revalidate(), "no-cache, must-revalidate"),
+            (CacheControl::no_cache().for_one(), "no-cache, private"),
+            (CacheControl::no_store().for_one(), "no-store"),
+            (CacheControl::public(MINUTE).s_maxage(HOUR).immutable().for_one(), "max-age=60, private, immutable"),
+            (CacheControl::public(Duration::from_millis(1999)), "max-age=1, public"),
+            (CacheControl::private(Duration::MAX), "max-age=2147483648, private"),
+        ] {
+            assert_eq!(value.to_string(), expected);
+            assert_eq!(value.to_header_value(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let value = CacheControl::public(MINUTE).s_maxage(HOUR).stale_if_error(HOUR).immutable().no_transform();
+        let headers = [(CACHE_CONTROL, value.into())].into_iter().collect();
+        let read = ResponseDirectives::parse(&headers);
+        let expected = ResponseDirectives {
+            max_age: Some(MINUTE),
+            s_maxage: Some(HOUR),
+            stale_if_error: Some(HOUR),
+            public: true,
+            immutable: true,
+            no_transform: true,
+            ..ResponseDirectives::default()
+        };
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let contradictions: [fn() -> CacheControl; 12] = [
+            || CacheControl::no_store().immutable(),
+            || CacheControl::no_store().s_maxage(MINUTE),
+            || CacheControl::no_store().must_revalidate(),
+            || CacheControl::no_store().stale_while_revalidate(MINUTE),
+            || CacheControl::no_store().stale_if_error(MINUTE),
+            || CacheControl::no_cache().immutable(),
+            || CacheControl::no_cache().s_maxage(MINUTE),
+            || CacheControl::no_cache().stale_while_revalidate(MINUTE),
+            || CacheControl::no_cache().stale_if_error(MINUTE),
+            || CacheControl::private(MINUTE).s_maxage(MINUTE),
+            || CacheControl::public(MINUTE).must_revalidate().stale_if_error(MINUTE),
+            || CacheControl::public(MINUTE).stale_while_revalidate(MINUTE).must_revalidate(),
+        ];
+        for (number, contradiction) in contradictions.into_iter().enumerate() {
+            assert!(catch_unwind(contradiction).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn what_the_handler_said_and_the_layer_forbids_counts() {
+        let field = HeaderValue::from_static;
+        let said: HeaderMap =
+            [(CACHE_CONTROL, field("private")), (EXPIRES, field("0")), (VARY, field("a"))].into_iter().collect();
+        let (mut head, mut note) = (said.clone(), ForCaches::default());
+        assert!(matches!(note.head(&head), Cow::Borrowed(_)));
+        for value in ["max-age=1", "max-age=2"] {
+            note.write(&mut head, CACHE_CONTROL, Some(field(value)));
+        }
+        note.write(&mut head, EXPIRES, None);
+        note.write(&mut head, CDN_CACHE_CONTROL, Some(field("max-age=3")));
+        assert_eq!(head[CACHE_CONTROL], "max-age=2");
+        assert_eq!(*note.head(&head), said);
+
+        // What others write further out counts.
+        head.insert(CACHE_CONTROL, field("no-store"));
+        assert_eq!(note.head(&head)[CACHE_CONTROL], "no-store");
+        head.append(EXPIRES, field("1"));
+        assert_eq!(note.head(&head)[EXPIRES], "1");
+        note.write(&mut head, CACHE_CONTROL, Some(field("max-age=4")));
+        assert_eq!(note.head(&head)[CACHE_CONTROL], "no-store");
+
+        for (value, counts) in [
+            (CacheControl::public(MINUTE).s_maxage(HOUR), &[][..]),
+            (CacheControl::public(MINUTE).must_revalidate(), &[]),
+            (CacheControl::private(MINUTE), &["private"]),
+            (CacheControl::no_store(), &["no-store"]),
+            (CacheControl::no_cache(), &["no-cache"]),
+        ] {
+            let (mut head, mut note) = (HeaderMap::new(), ForCaches::default());
+            // Made private for one request, that says nothing of others.
+            note.write_control(&mut head, value, value.for_one().to_header_value());
+            assert_eq!(note.head(&head).get_all(CACHE_CONTROL).iter().collect::<Vec<_>>(), counts, "{value}");
+        }
+    }
+}
