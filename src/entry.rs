@@ -3,7 +3,7 @@
 use crate::{
     invalidation::{Checked, Footprint, Seq},
     semantics::{
-        cache_control_writer::ForCaches,
+        cache_control_writer::{CacheControl, ForCaches},
         date::{Timestamp, http_date},
         fields::strip_connection_fields,
         reuse::Lifespan,
@@ -13,7 +13,7 @@ use crate::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{AGE, CONTENT_LENGTH, DATE, SET_COOKIE},
+    header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, DATE, EXPIRES, SET_COOKIE},
 };
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -46,6 +46,8 @@ pub(crate) struct Entry {
     pub(crate) started: u64,
     /// Of no use to anyone after this moment.
     pub(crate) discard_at: Timestamp,
+    /// What clients are told, in place of what the handler said to the cache.
+    pub(crate) browser: Option<CacheControl>,
     pub(crate) checked: Checked,
     pub(crate) refresh: Gate,
 }
@@ -70,6 +72,7 @@ pub(crate) struct Origin {
 pub(crate) struct Keeping<'a> {
     pub(crate) set_cookie: SetCookie,
     pub(crate) own_fields: &'a [HeaderName],
+    pub(crate) browser: Option<CacheControl>,
     pub(crate) keep: Option<Duration>,
     /// What a hit says in `Cache-Status`; nothing where that is off.
     pub(crate) hit: Option<&'a HeaderValue>,
@@ -82,7 +85,11 @@ impl Entry {
         if how.set_cookie == SetCookie::Strip {
             headers.remove(SET_COOKIE);
         }
-        let hidden = take(&mut headers, how.own_fields);
+        let mut hidden = take(&mut headers, how.own_fields);
+        if let Some(browser) = how.browser {
+            hidden.extend(take(&mut headers, &[CACHE_CONTROL, EXPIRES]));
+            headers.insert(CACHE_CONTROL, browser.to_header_value());
+        }
         let lifespan = Lifespan::of(&storable, received, age);
         let keep = how.keep.unwrap_or_else(|| {
             let validatable = crate::semantics::validator::has_validator(&headers);
@@ -105,6 +112,7 @@ impl Entry {
             started,
             discard_at: lifespan.usable_until().saturating_add(keep),
             lifespan,
+            browser: how.browser,
             checked: Checked::default(),
             refresh: Gate::default(),
         }
@@ -121,6 +129,9 @@ impl Entry {
             for line in lines {
                 head.append(CACHE_STATUS, line);
             }
+        }
+        if self.browser.is_some() {
+            head.remove(CACHE_CONTROL);
         }
         for (name, value) in &self.hidden {
             head.append(name, value.clone());

@@ -93,5 +93,5 @@ pub use layers::etag::{ETagBody, ETagFuture, ETagLayer, ETagService, LastModifie
 pub use layers::identity::{IdentityFuture, IdentityLayer, IdentityService};
 pub use layers::stats::{StatsFuture, StatsLayer, StatsService};
 pub use outcome::{Bypass, NotStored, Outcome};
-pub use policy::{NamedPolicy, Policy, PolicyError, PolicyTable, RequestDirectives};
+pub use policy::{NamedPolicy, Policy, PolicyError, PolicyTable, Preset, RequestDirectives};
 pub use semantics::cache_control_writer::CacheControl;

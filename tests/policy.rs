@@ -4,7 +4,10 @@
 use axum::body::Body;
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use larder::{CacheLayer, Identity, Policy, PolicyTable, UtcOffset, assert_bypass, assert_hit, assert_miss, test_util};
+use larder::{
+    CacheControl, CacheLayer, Identity, Policy, PolicyTable, UtcOffset, assert_bypass, assert_hit, assert_miss,
+    test_util,
+};
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex},
@@ -225,4 +228,21 @@ async fn a_table_has_a_policy_for_each_path() {
     assert_hit!(ask(&app, request("/fast/x", &[])).await);
     assert_bypass!(ask(&app, change).await);
     assert_miss!(ask(&app, request("/fast/x", &[])).await);
+}
+
+#[tokio::test]
+async fn browsers_are_told_a_lifetime_of_their_own() {
+    let (cache, clock) = test_util::cache();
+    let policy = Policy::from_response().browser(CacheControl::private(MINUTE));
+    let fields = &[("cache-control", "max-age=600"), ("expires", "0"), ("etag", "\"a\"")];
+    let app = CacheLayer::new(&cache, policy).layer(seeing(&Seen::default(), fields));
+    for age in [0, 90, 599] {
+        let response = ask(&app, request("/x", &[])).await;
+        assert_eq!(response.headers()["cache-control"], format!("max-age={}, private", 60 + age));
+        assert!(!response.headers().contains_key("expires"));
+        clock.advance(Duration::from_secs(if age == 0 { 90 } else { 509 }));
+    }
+    let refused = CacheLayer::new(&cache, Policy::from_response().browser(CacheControl::private(MINUTE)))
+        .layer(seeing(&Seen::default(), &[("cache-control", "no-store")]));
+    assert_eq!(ask(&refused, request("/y", &[])).await.headers()["cache-control"], "no-store");
 }

@@ -33,6 +33,8 @@ use std::{
 pub(crate) enum StoredBody {
     #[default]
     Empty,
+    /// There is content, and it is not sent: to say that it has no length would be wrong (304).
+    Unsent,
     Whole(Bytes),
     WithTrailers(Bytes, Option<Box<HeaderMap>>),
     Parts(std::vec::IntoIter<Bytes>),
@@ -54,7 +56,7 @@ pub(crate) fn answer(
         return not_modified(entry, now);
     }
     if *method == Method::HEAD {
-        return whole(entry, now, StoredBody::Empty);
+        return whole(entry, now, StoredBody::Unsent);
     }
     if is_ok
         && *method == Method::GET
@@ -102,7 +104,7 @@ fn not_modified(entry: &Entry, now: Timestamp) -> Response<StoredBody> {
     for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE] {
         headers.remove(name);
     }
-    respond(StatusCode::NOT_MODIFIED, headers, StoredBody::Empty)
+    respond(StatusCode::NOT_MODIFIED, headers, StoredBody::Unsent)
 }
 
 fn unsatisfiable(entry: &Entry, now: Timestamp) -> Response<StoredBody> {
@@ -136,7 +138,11 @@ fn partial(entry: &Entry, now: Timestamp, parts: &[std::ops::Range<u64>]) -> Res
 /// The stored head with its age. `Age` stands first, so that it is found without a search.
 fn head(entry: &Entry, now: Timestamp) -> HeaderMap {
     let mut headers = entry.head.clone();
-    let age = age_value(entry.lifespan.age(now));
+    let age = entry.lifespan.age(now);
+    if let Some(browser) = entry.browser {
+        headers.insert(CACHE_CONTROL, browser.aged(age).to_header_value());
+    }
+    let age = age_value(age);
     match headers.iter_mut().next() {
         Some((name, value)) if *name == AGE => *value = age,
         _ => drop(headers.insert(AGE, age)),
@@ -178,7 +184,7 @@ impl Body for StoredBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let frame = match &mut *self {
-            Self::Empty => None,
+            Self::Empty | Self::Unsent => None,
             Self::Whole(data) => {
                 let data = std::mem::take(data);
                 *self = Self::Empty;
@@ -198,7 +204,7 @@ impl Body for StoredBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Unsent => true,
             Self::Whole(data) => data.is_empty(),
             Self::WithTrailers(data, trailers) => data.is_empty() && trailers.is_none(),
             Self::Parts(chunks) => chunks.as_slice().is_empty(),
@@ -208,6 +214,7 @@ impl Body for StoredBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Unsent => SizeHint::new(),
             Self::Whole(data) => SizeHint::with_exact(data.len() as u64),
             // An exact length would cost the trailers on HTTP/1.1.
             Self::WithTrailers(data, _) => {

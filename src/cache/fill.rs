@@ -11,6 +11,7 @@ use crate::{
     policy::{Policy, Rules},
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
+        cache_control_writer::CacheControl,
         cache_control_writer::ForCaches,
         date::Timestamp,
         freshness::{LifetimeSource, initial_age},
@@ -101,6 +102,11 @@ impl Fill {
                 Err(NotStored::HandlerPolicy)
             }
         }
+    }
+
+    /// What clients are told of an answer that is stored.
+    pub(crate) fn browser(&self) -> Option<CacheControl> {
+        self.rules.browser
     }
 
     pub(crate) fn max_body(&self) -> u64 {
@@ -227,6 +233,7 @@ impl Fill {
         let how = Keeping {
             set_cookie: self.rules.store.set_cookie,
             own_fields: &self.rules.own_fields,
+            browser: self.rules.browser,
             keep: self.rules.keep,
             hit: self.cache.status_line().hit(),
         };

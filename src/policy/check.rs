@@ -100,6 +100,14 @@ impl Policy {
     }
 
     fn check_scope(&self) -> Result<(), PolicyError> {
+        if self.browser.is_some_and(|browser| browser.grants_reuse() && !browser.is_private())
+            && !matches!(self.scope, Scope::Shared)
+        {
+            return fault(
+                "browser(..) with `public` or `s-maxage` lets every cache on the way share what this policy keeps apart: use \
+                 CacheControl::private(..), or shared()",
+            );
+        }
         match &self.scope {
             Scope::Attributes(names) if names.is_empty() => {
                 fault("per([]) names no attribute: use shared() if everyone is to share")
@@ -238,7 +246,7 @@ impl fmt::Display for Secs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::UtcOffset;
+    use crate::{key::UtcOffset, semantics::cache_control_writer::CacheControl};
     use http::StatusCode;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -267,6 +275,7 @@ mod tests {
             (minute().credential_headers([""]), "field name"),
             (minute().per(Vec::<String>::new()), "shared()"),
             (minute().per(["a b"]), "a b"),
+            (minute().per_user().browser(CacheControl::public(MINUTE)), "shared()"),
             (minute().query_values("days", Vec::<String>::new()), "days"),
             (minute().key_cookies([""]), "key_cookies"),
             (minute().key_language(["de_AT"]), "de_AT"),

@@ -1,11 +1,13 @@
 //! What an operator says about a route: the only configuration of a layer.
 
 mod check;
+mod preset;
 mod rules;
 mod table;
 
 pub use check::PolicyError;
 pub(crate) use check::check_word;
+pub use preset::Preset;
 pub(crate) use rules::{Rules, Unit};
 pub(crate) use table::Chosen;
 pub use table::PolicyTable;
@@ -13,7 +15,10 @@ pub use table::PolicyTable;
 use crate::{
     identity::{Identity, Scope, TENANT, USER},
     key::{CustomPart, KeyRules, QueryRule, UtcOffset},
-    semantics::storable::{SetCookie, StoreRules},
+    semantics::{
+        cache_control_writer::CacheControl,
+        storable::{SetCookie, StoreRules},
+    },
 };
 use http::{HeaderName, Method, StatusCode, Uri, request::Parts};
 use std::{
@@ -77,6 +82,7 @@ pub struct Policy {
     sealed: bool,
     allowed_headers: Vec<HeaderName>,
     observe_only: bool,
+    browser: Option<CacheControl>,
     faults: Vec<PolicyError>,
 }
 
@@ -117,6 +123,11 @@ impl NamedPolicy {
         Policy { name: Some(self.0), ..Policy::fresh_for(lifetime) }
     }
 
+    /// As [`Policy::preset`], under this name instead of the preset's.
+    pub fn preset(self, preset: Preset) -> Policy {
+        self.fresh_for(preset.lifetime())
+    }
+
     /// As [`Policy::from_response`].
     pub fn from_response(self) -> Policy {
         Policy { name: Some(self.0), ..Policy::from_response() }
@@ -134,6 +145,17 @@ impl Policy {
     /// 200, 203, 204, 300, 301, 308, 404, 410, and those of [`statuses`](Policy::statuses).
     pub fn fresh_for(lifetime: Duration) -> Self {
         Self::from_response().lifetime(lifetime)
+    }
+
+    /// A policy of the name and lifetime of a kind of data.
+    ///
+    /// ```
+    /// use larder::{Policy, Preset};
+    /// let policy = Policy::preset(Preset::Dashboard).per_user();      // named `dashboard`, 10 minutes
+    /// # let _ = policy;
+    /// ```
+    pub fn preset(preset: Preset) -> Self {
+        Self::named(preset.as_str()).preset(preset)
     }
 
     /// Only responses that state a lifetime themselves (`max-age`, `s-maxage`, `Expires`) are stored.
@@ -167,6 +189,7 @@ impl Policy {
             sealed: false,
             allowed_headers: Vec::new(),
             observe_only: false,
+            browser: None,
             faults: Vec::new(),
         }
     }
@@ -243,6 +266,24 @@ impl Policy {
     /// next publication. A moment that has passed means: not stored.
     pub fn fresh_until(mut self, until: impl Fn(SystemTime) -> SystemTime + Send + Sync + 'static) -> Self {
         self.fresh_until = Some(Arc::new(until));
+        self
+    }
+
+    /// What clients are told of responses that are stored, whatever the handler said to the cache: the lifetime in a
+    /// browser apart from that in the server. It counts from when the client gets the response, hit or miss. What is not
+    /// stored keeps what the handler said.
+    ///
+    /// An invalidation does not reach into browsers: what must change at once is `private` and short, or `no-cache`.
+    ///
+    /// ```
+    /// # use larder::{CacheControl, Policy};
+    /// # use std::time::Duration;
+    /// let minute = Duration::from_secs(60);
+    /// let prices = Policy::fresh_for(10 * minute).browser(CacheControl::private(minute));
+    /// # let _ = prices;
+    /// ```
+    pub fn browser(mut self, control: CacheControl) -> Self {
+        self.browser = Some(control);
         self
     }
 

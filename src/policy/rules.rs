@@ -4,7 +4,7 @@ use super::{Cookies, MomentOf, Policy, PolicyError, RequestDirectives, RequestIs
 use crate::{
     identity::Scope,
     key::{KeyBuf, KeyRules, Part},
-    semantics::storable::StoreRules,
+    semantics::{cache_control_writer::CacheControl, storable::StoreRules},
 };
 use http::{
     HeaderName, Method,
@@ -60,6 +60,7 @@ pub(crate) struct Rules {
     /// The request fields that a handler sees, where it does not see all.
     pub(crate) sealed: Option<Vec<HeaderName>>,
     pub(crate) observe_only: bool,
+    pub(crate) browser: Option<CacheControl>,
 }
 
 impl Rules {
@@ -99,6 +100,7 @@ impl Rules {
             ignored_vary: policy.ignored_vary.clone(),
             sealed: policy.sealed.then(|| policy.visible_headers()),
             observe_only: policy.observe_only,
+            browser: policy.browser,
         })
     }
 }
@@ -131,6 +133,7 @@ impl Rules {
             fresh_until: other.fresh_until,
             ignored_vary: other.ignored_vary,
             observe_only: other.observe_only,
+            browser: other.browser,
             ..self.clone()
         })
     }

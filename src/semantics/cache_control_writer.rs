@@ -144,6 +144,17 @@ impl CacheControl {
     }
 
     /// Whether it lets anybody use a stored response without asking.
+    /// The same lifetimes from now on, for a response that is `age` old already: recipients count from its `Age`.
+    pub(crate) fn aged(mut self, age: Duration) -> Self {
+        let age = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
+        let later = |seconds: u32| seconds.saturating_add(age).min(1 << 31);
+        if let Keep::MaxAge(seconds) = &mut self.keep {
+            *seconds = later(*seconds);
+        }
+        self.s_maxage = self.s_maxage.map(later);
+        self
+    }
+
     pub(crate) const fn grants_reuse(&self) -> bool {
         matches!(self.keep, Keep::MaxAge(_))
     }

@@ -31,7 +31,7 @@ use crate::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, Method, Request, Response, StatusCode,
-    header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, RANGE, SET_COOKIE},
+    header::{ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPIRES, RANGE, SET_COOKIE},
     request::Parts,
 };
 use http_body::Body;
@@ -366,6 +366,10 @@ impl Job {
         cache.status_line().say_forwarded(&mut head.headers, self.forward, note, false);
         let body = match verdict {
             Ok((storable, age)) => {
+                if let Some(browser) = self.fill.browser() {
+                    head.headers.remove(EXPIRES);
+                    head.headers.insert(CACHE_CONTROL, browser.aged(age).to_header_value());
+                }
                 self.count_set();
                 let for_caches = head.extensions.get().cloned();
                 let recorded = RecordedHead { status: head.status, headers: sent, for_caches, storable, age, received };
