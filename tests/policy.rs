@@ -5,8 +5,8 @@ use axum::body::Body;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use larder::{
-    CacheControl, CacheLayer, Identity, Policy, PolicyTable, UtcOffset, assert_bypass, assert_hit, assert_miss,
-    test_util,
+    CacheControl, CacheLayer, Identity, Policy, PolicyTable, Selector, UtcOffset, assert_bypass, assert_hit,
+    assert_miss, test_util,
 };
 use std::{
     convert::Infallible,
@@ -245,4 +245,50 @@ async fn browsers_are_told_a_lifetime_of_their_own() {
     let refused = CacheLayer::new(&cache, Policy::from_response().browser(CacheControl::private(MINUTE)))
         .layer(seeing(&Seen::default(), &[("cache-control", "no-store")]));
     assert_eq!(ask(&refused, request("/y", &[])).await.headers()["cache-control"], "no-store");
+}
+
+#[tokio::test]
+async fn responses_say_which_parts_of_the_query_count() {
+    let (cache, _) = test_util::cache();
+    let fields = &[("no-vary-search", "key-order, params=(\"utm\")")];
+    let app = CacheLayer::new(&cache, Policy::fresh_for(MINUTE)).layer(seeing(&Seen::default(), fields));
+    assert_miss!(ask(&app, request("/x?a=1&b=2&utm=3", &[])).await);
+    for same in ["/x?a=1&b=2&utm=3", "/x?b=2&utm=9&a=1", "/x?utm&a=%31&b=2"] {
+        assert_hit!(ask(&app, request(same, &[])).await);
+    }
+    assert_miss!(ask(&app, request("/x?a=1&b=3", &[])).await);
+    assert_miss!(ask(&app, request("/y?b=2&a=1", &[])).await);
+    cache.invalidate(Selector::resource("/x?utm=0&b=2&a=1")).await.unwrap();
+    assert_miss!(ask(&app, request("/x?a=1&b=2&utm=3", &[])).await);
+    assert_hit!(ask(&app, request("/x?a=1&b=3&utm=4", &[])).await);
+}
+
+#[tokio::test]
+async fn what_one_response_says_of_queries_is_not_true_of_another() {
+    let (cache, _) = test_util::cache();
+    let inner = service_fn(|request: Request<Body>| async move {
+        let uri = request.uri().to_string();
+        let mut response = Response::new(Body::from(uri.clone()));
+        let said = match uri.as_str() {
+            _ if uri.contains("id=1") => "params=(\"id\")",
+            _ if uri.contains("id=2") => "params=(\"page\")",
+            _ => return Ok::<_, Infallible>(response),
+        };
+        response.headers_mut().insert("no-vary-search", said.parse().unwrap());
+        Ok(response)
+    });
+    let app = CacheLayer::new(&cache, Policy::fresh_for(MINUTE)).layer(inner);
+    for round in 0..3 {
+        for (uri, equivalent) in [
+            ("/x?id=3&page=1", &["/x?id=3&page=1"][..]),
+            ("/x?id=2&page=1", &["/x?id=2&page=1", "/x?id=2&page=2"]),
+            ("/x?page=1", &["/x?page=1"]),
+            ("/x?id=3&page=2", &["/x?id=3&page=2"]),
+            ("/x", &["/x"]),
+        ] {
+            let response = app.clone().oneshot(request(uri, &[])).await.unwrap();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert!(equivalent.contains(&std::str::from_utf8(&body).unwrap()), "{uri} got {body:?} in round {round}");
+        }
+    }
 }

@@ -158,6 +158,7 @@ impl CacheBuilder {
             counters: Counters::new(),
             observed: super::observe::Observed::default(),
             query_rules: std::sync::RwLock::default(),
+            searches: Arc::default(),
             fills: AtomicU64::new(0),
             sweeping: AtomicBool::new(false),
         }));

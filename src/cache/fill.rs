@@ -16,6 +16,7 @@ use crate::{
         date::Timestamp,
         freshness::{LifetimeSource, initial_age},
         invalidation::same_origin_targets,
+        no_vary_search::{SearchVariance, no_vary_search},
         storable::{Refusal, SetCookie, Storable, StoreRequest, storable},
         target::Target,
         validation::{Freshened, freshen},
@@ -41,13 +42,31 @@ pub(crate) struct Fill {
     cache: Cache,
     rules: Arc<Rules>,
     key: KeyBuf,
+    target: KeyedTarget,
     /// The request as the client sent it: its fields select the variant.
     request: HeaderMap,
     asked: StoreRequest,
-    footprint: Footprint,
+    identity: Option<Identity>,
     stamp: Seq,
     started: u64,
     requested: Timestamp,
+}
+
+/// The target of a request, as far as it counts.
+#[derive(Debug)]
+struct KeyedTarget {
+    authority: Option<String>,
+    path: String,
+    query: Option<String>,
+}
+
+impl KeyedTarget {
+    fn of(rules: &Rules, uri: &Uri, parts: &Parts) -> Self {
+        let target = Target::of(uri, &parts.headers, super::admit::scheme(parts));
+        let authority = target.ok().and_then(|target| target.normal_authority()).map(str::to_owned);
+        let query = uri.query().and_then(|query| rules.key.keyed_query(query)).map(Cow::into_owned);
+        Self { authority, path: uri.path().to_owned(), query }
+    }
 }
 
 /// What became of a stored response when the inner service said that it still holds.
@@ -73,7 +92,8 @@ impl Fill {
         let uri = target_uri(rules, parts).map_or_else(|_| parts.uri.clone(), Cow::into_owned);
         let credentials = facts.has(Facts::CREDENTIALS);
         Self {
-            footprint: cache.footprint(rules, &uri, parts),
+            target: KeyedTarget::of(rules, &uri, parts),
+            identity: parts.extensions.get::<Identity>().cloned(),
             cache: cache.clone(),
             rules: Arc::clone(rules),
             key,
@@ -219,6 +239,7 @@ impl Fill {
 
     fn entry(&self, head: RecordedHead, body: Bytes, trailers: Option<HeaderMap>) -> Entry {
         let RecordedHead { status, headers, for_caches, storable, age, received } = head;
+        let footprint = self.footprint(no_vary_search(&headers).as_ref());
         let origin = Origin {
             status,
             headers,
@@ -226,7 +247,7 @@ impl Fill {
             storable,
             received,
             age,
-            footprint: self.footprint.clone(),
+            footprint,
             stamp: self.stamp,
             started: self.started,
         };
@@ -240,13 +261,38 @@ impl Fill {
         Entry::new(origin, body, trailers, how)
     }
 
+    /// The key under which an answer is found: what it says of its query counts, and is remembered for the next request.
+    fn key_of(&self, answer: &HeaderMap) -> Key {
+        let KeyedTarget { path, query, .. } = &self.target;
+        let said = no_vary_search(answer);
+        if said != self.cache.searches().of(path) {
+            self.cache.searches().learn(path, said.as_ref());
+        }
+        Key::from(&self.key.with_query(query.as_deref(), said.as_ref()))
+    }
+
+    /// The rows of the ledger that an answer can be hit by: its resource as the client named it, and as `No-Vary-Search`
+    /// lets it count, and the parts of the identity in its key.
+    fn footprint(&self, said: Option<&SearchVariance>) -> Footprint {
+        let keyed: Vec<_> = self.identity.iter().flat_map(|identity| self.rules.scope.keyed(identity)).collect();
+        let KeyedTarget { authority, path, query } = &self.target;
+        let ledger = self.cache.ledger();
+        let (authority, path) = (authority.as_deref(), path.as_str());
+        let mut footprint = ledger.footprint(Subject::Resource { authority, path, query: query.as_deref() }, &keyed);
+        if let Some(said) = said {
+            let normal = said.normal_query(query.as_deref());
+            footprint.extend(ledger.footprint(Subject::Resource { authority, path, query: normal.as_deref() }, &keyed));
+        }
+        footprint
+    }
+
     fn store(&self, entry: &Arc<Entry>) -> Result<(), NotStored> {
         if !self.cache.is_live(entry) {
             return Err(NotStored::Invalidated);
         }
         let now = self.cache.now();
         let live = |other: &Entry| other.discard_at > now && self.cache.is_live(other);
-        let key = Key::from(&self.key);
+        let key = self.key_of(&entry.head);
         self.cache.0.memory.put(key, Arc::clone(entry), &self.request, self.rules.max_variants, live)?;
         self.cache.counters().stored.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.cache.keep_swept();
@@ -355,28 +401,15 @@ impl Drop for Recording {
 }
 
 impl Cache {
-    /// The rows of the ledger that the answer to a request can be hit by.
-    fn footprint(&self, rules: &Rules, uri: &Uri, parts: &Parts) -> Footprint {
-        let identity = parts.extensions.get::<Identity>();
-        let keyed: Vec<_> = identity.iter().flat_map(|identity| rules.scope.keyed(identity)).collect();
-        let target = Target::of(uri, &parts.headers, super::admit::scheme(parts));
-        let (authority, path, query) = match &target {
-            Ok(target) => (target.normal_authority(), target.path, target.query),
-            Err(_) => (None, uri.path(), uri.query()),
-        };
-        let query = query.and_then(|query| rules.key.query.kept(query));
-        self.ledger().footprint(Subject::Resource { authority, path, query: query.as_deref() }, &keyed)
-    }
-
     /// A request that changes something has succeeded: its target, and what the answer says has changed with it, are
     /// invalid from now on (RFC 9111 §4.4).
     pub(crate) fn invalidate_changed(&self, change: &Change, answer: &HeaderMap) {
         let base = change.target();
         let rules = self.query_rules();
-        let mut records = records_of(self.ledger(), &base, None, &rules);
+        let mut records = records_of(self.ledger(), &base, None, &rules, self.searches());
         for target in same_origin_targets(&base, answer) {
             let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
-            records.extend(records_of(self.ledger(), &Target { path, query, ..base }, None, &rules));
+            records.extend(records_of(self.ledger(), &Target { path, query, ..base }, None, &rules, self.searches()));
         }
         self.append(&records);
     }

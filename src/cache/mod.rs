@@ -23,7 +23,7 @@ use crate::{
     clock::Clock,
     entry::Entry,
     invalidation::{InvalidateError, Invalidated, Ledger, Record, Selector},
-    key::QueryRule,
+    key::{QueryRule, Searches},
     policy::{Policy, Unit},
     store::{Found, Memory},
 };
@@ -67,6 +67,7 @@ struct Inner {
     observed: observe::Observed,
     /// How the policies over this cache choose query parameters, each way once: a resource has a name under each.
     query_rules: RwLock<Vec<QueryRule>>,
+    searches: Arc<Searches>,
     fills: AtomicU64,
     sweeping: AtomicBool,
 }
@@ -107,7 +108,7 @@ impl Cache {
         reason = "an invalidation is durable when it returns: stores beyond memory wait here"
     )]
     pub async fn invalidate(&self, selector: Selector) -> Result<Invalidated, InvalidateError> {
-        let records = selector.records(&self.0.ledger, &self.query_rules())?;
+        let records = selector.records(&self.0.ledger, &self.query_rules(), &self.0.searches)?;
         self.append(&records);
         Ok(Invalidated {})
     }
@@ -126,7 +127,9 @@ impl Cache {
     /// Whether a response for this resource is held that could still be of use; as in [`Selector::resource`].
     #[cfg(any(test, feature = "test-util"))]
     pub fn contains(&self, uri: &str) -> bool {
-        let Ok(records) = Selector::resource(uri).records(&self.0.ledger, &self.query_rules()) else { return false };
+        let Ok(records) = Selector::resource(uri).records(&self.0.ledger, &self.query_rules(), &self.0.searches) else {
+            return false;
+        };
         let now = self.now();
         let mut entries = self.0.memory.entries().into_iter();
         entries.any(|entry| {
@@ -141,6 +144,7 @@ impl Cache {
 
     pub(crate) fn unit(&self) -> Unit<'_> {
         Unit {
+            searches: &self.0.searches,
             namespace: &self.0.namespace,
             version: self.0.version.as_deref(),
             largest_body: usize::try_from(self.0.memory.largest().saturating_sub(HEAD_ROOM)).unwrap_or(usize::MAX),
@@ -161,6 +165,10 @@ impl Cache {
         if *rule != QueryRule::All && !rules.contains(rule) {
             rules.push(rule.clone());
         }
+    }
+
+    pub(crate) fn searches(&self) -> &Searches {
+        &self.0.searches
     }
 
     pub(crate) fn query_rules(&self) -> Vec<QueryRule> {

@@ -3,7 +3,7 @@
 use super::{Ledger, Record, ledger::Subject};
 use crate::{
     identity::{TENANT, USER},
-    key::QueryRule,
+    key::{QueryRule, Searches},
     semantics::target::Target,
 };
 use http::{HeaderMap, Uri};
@@ -82,7 +82,12 @@ impl Selector {
 
     /// The records that say this. A resource is recorded under each of the query `rules` that are in use, as each names
     /// it by the parameters that count.
-    pub(crate) fn records(&self, ledger: &Ledger, rules: &[QueryRule]) -> Result<Vec<Record>, InvalidateError> {
+    pub(crate) fn records(
+        &self,
+        ledger: &Ledger,
+        rules: &[QueryRule],
+        searches: &Searches,
+    ) -> Result<Vec<Record>, InvalidateError> {
         let tenant = self.tenant.as_deref();
         if let Some(blank) = tenant.filter(|tenant| tenant.trim().is_empty()) {
             return Err(InvalidateError(format!("`{blank}` is blank, and no tenant is")));
@@ -99,7 +104,7 @@ impl Selector {
             (What::Attribute(name, value), tenant) => {
                 Ok(vec![Record::Row(ledger.row(Subject::Attribute { name, value }, tenant))])
             }
-            (What::Resource(text), tenant) => resource_records(ledger, text, tenant, rules),
+            (What::Resource(text), tenant) => resource_records(ledger, text, tenant, rules, searches),
         }
     }
 }
@@ -109,6 +114,7 @@ fn resource_records(
     text: &str,
     tenant: Option<&str>,
     rules: &[QueryRule],
+    searches: &Searches,
 ) -> Result<Vec<Record>, InvalidateError> {
     let wrong = || InvalidateError(format!("`{}` is neither an absolute URI nor a path", text.escape_debug()));
     let uri: Uri = text.parse().map_err(|_| wrong())?;
@@ -118,23 +124,29 @@ fn resource_records(
     let none = HeaderMap::new();
     let target =
         Target::of(&uri, &none, None).map_err(|why| InvalidateError(format!("`{}`: {why}", text.escape_debug())))?;
-    Ok(records_of(ledger, &target, tenant, rules))
+    Ok(records_of(ledger, &target, tenant, rules, searches))
 }
 
-/// The records about a resource: as a policy names it that counts every query parameter, and as each of these rules does.
+/// The records about a resource: as a policy names it that counts every query parameter, and as each of these rules does,
+/// each also in the normal form of what responses have said of their queries.
 pub(crate) fn records_of(
     ledger: &Ledger,
     target: &Target<'_>,
     tenant: Option<&str>,
     rules: &[QueryRule],
+    searches: &Searches,
 ) -> Vec<Record> {
     let (authority, path) = (target.normal_authority(), target.path);
     let row = |query: Option<&str>| Record::Row(ledger.row(Subject::Resource { authority, path, query }, tenant));
-    let mut records = vec![row(target.query)];
-    for rule in rules {
-        let record = row(target.query.and_then(|query| rule.kept(query)).as_deref());
-        if !records.contains(&record) {
-            records.push(record);
+    let said = searches.of(path);
+    let mut records = Vec::new();
+    for rule in [&QueryRule::All].into_iter().chain(rules) {
+        let kept = target.query.and_then(|query| rule.kept(query));
+        let normal = said.as_ref().map(|said| row(said.normal_query(kept.as_deref()).as_deref()));
+        for record in [Some(row(kept.as_deref())), normal].into_iter().flatten() {
+            if !records.contains(&record) {
+                records.push(record);
+            }
         }
     }
     records
@@ -156,28 +168,28 @@ mod tests {
     fn what_cannot_be_meant_is_named() {
         let ledger = Ledger::new();
         for bad in ["", "products", "*", "http://user@host/x", "a b"] {
-            let error = Selector::resource(bad).records(&ledger, &[]).unwrap_err().to_string();
+            let error = Selector::resource(bad).records(&ledger, &[], &Searches::default()).unwrap_err().to_string();
             assert!(error.contains(bad), "{error}");
         }
         for good in ["/", "/x?b=1&a=2", "https://Host:443/x"] {
-            assert!(Selector::resource(good).records(&ledger, &[]).is_ok(), "{good}");
+            assert!(Selector::resource(good).records(&ledger, &[], &Searches::default()).is_ok(), "{good}");
         }
-        assert!(Selector::user(" ").records(&ledger, &[]).is_err());
-        assert!(Selector::everything().within("").records(&ledger, &[]).is_err());
+        assert!(Selector::user(" ").records(&ledger, &[], &Searches::default()).is_err());
+        assert!(Selector::everything().within("").records(&ledger, &[], &Searches::default()).is_err());
     }
 
     #[test]
     fn spellings_of_one_resource_agree() {
         let ledger = Ledger::new();
-        let record = |uri: &str| Selector::resource(uri).records(&ledger, &[]).unwrap();
+        let record = |uri: &str| Selector::resource(uri).records(&ledger, &[], &Searches::default()).unwrap();
         assert_eq!(record("https://Host:443/x?b=1&a=2"), record("http://host/x?a=2&b=1"));
         assert_ne!(record("https://host/x"), record("/x"));
         assert_ne!(record("/x"), record("/x?"));
         assert_eq!(record("/caf%c3%a9?q=%7e"), record("/caf%C3%A9?%71=~"));
         let only = [QueryRule::Only(vec!["a".to_owned()])];
-        let both = Selector::resource("/x?b=1&a=2").records(&ledger, &only).unwrap();
+        let both = Selector::resource("/x?b=1&a=2").records(&ledger, &only, &Searches::default()).unwrap();
         assert_eq!(both, [record("/x?b=1&a=2"), record("/x?a=2")].concat());
-        let tenant = Selector::tenant(1).records(&ledger, &[]);
-        assert_eq!(Selector::everything().within(1).records(&ledger, &[]), tenant);
+        let tenant = Selector::tenant(1).records(&ledger, &[], &Searches::default());
+        assert_eq!(Selector::everything().within(1).records(&ledger, &[], &Searches::default()), tenant);
     }
 }

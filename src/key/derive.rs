@@ -1,6 +1,9 @@
 //! From a request to the parts of its key.
 
-use super::{KeyBuf, Part};
+use super::{
+    KeyBuf, Part,
+    search::{Searches, write_query},
+};
 use crate::{
     outcome::Bypass,
     semantics::{content_coding, date::Timestamp, language, target::Target},
@@ -33,6 +36,8 @@ pub(crate) struct KeyRules {
     pub(crate) codings: bool,
     pub(crate) date: Option<UtcOffset>,
     pub(crate) custom: Vec<CustomPart>,
+    /// What responses have said of their queries.
+    pub(crate) searches: Arc<Searches>,
 }
 
 /// A part of the key that a closure of the policy makes of the request.
@@ -140,12 +145,11 @@ impl KeyRules {
             key.part_lowercase(Part::Authority, authority);
         }
         key.part(Part::Path, target.path.as_bytes());
-        if let Some(query) = target.query.and_then(|query| self.keyed_query(query)) {
-            if !self.allows_values(&query) {
-                return Err(Bypass::QueryValue);
-            }
-            key.part(Part::Query, query.as_bytes());
+        let query = target.query.and_then(|query| self.keyed_query(query));
+        if query.as_deref().is_some_and(|query| !self.allows_values(query)) {
+            return Err(Bypass::QueryValue);
         }
+        write_query(key, query.as_deref(), self.searches.of(target.path).as_ref());
         for name in &self.headers {
             write_lines(key, Part::Header, name, &parts.headers);
         }

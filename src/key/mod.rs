@@ -5,10 +5,12 @@
 //! readable for people ([`Key`]'s `Display`). Nothing is normalised that a handler could tell apart.
 
 mod derive;
+mod search;
 mod text;
 
 pub use derive::UtcOffset;
 pub(crate) use derive::{CustomPart, KeyRules, QueryRule, is_forwarding, keyed_uri, write_lines};
+pub(crate) use search::Searches;
 
 use smallvec::SmallVec;
 use std::{fmt, hash::Hash};
@@ -46,10 +48,12 @@ pub(crate) enum Part {
     Custom = 19,
     /// The content of the request.
     Body = 20,
+    /// The query as `No-Vary-Search` lets it count, with what that said.
+    Search = 21,
 }
 
 impl Part {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Namespace,
         Self::Version,
         Self::Policy,
@@ -70,6 +74,7 @@ impl Part {
         Self::Date,
         Self::Custom,
         Self::Body,
+        Self::Search,
     ];
 
     fn from_tag(tag: u8) -> Option<Self> {
@@ -205,7 +210,7 @@ mod tests {
             (part(), hostile())
                 .prop_filter("single", |(part, _)| !matches!(
                     part,
-                    Part::Header | Part::Forwarded | Part::Identity | Part::Cookie | Part::Custom
+                    Part::Header | Part::Forwarded | Part::Identity | Part::Cookie | Part::Custom | Part::Search
                 ))
                 .prop_map(|(part, value)| Written::One(part as u8, value)),
             ("[a:|]{0,3}", proptest::collection::vec(hostile(), 0..4)).prop_map(|(name, values)| Written::Named(

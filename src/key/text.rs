@@ -15,7 +15,7 @@ impl fmt::Display for Key {
         for (part, value) in parts(self.as_bytes()) {
             match part {
                 Part::Scheme | Part::Authority | Part::Path if has_uri => {}
-                Part::Query => f.write_char('?')?,
+                Part::Query | Part::Search => f.write_char('?')?,
                 _ if first => {}
                 _ => f.write_char(':')?,
             }
@@ -41,6 +41,11 @@ impl fmt::Display for Key {
                     write_escaped(f, value, b"/%")?;
                 }
                 Part::Query => write_query(f, value)?,
+                // Behind what was said stands the query in its normal form.
+                Part::Search => {
+                    let query = split_value(value).and_then(|(_, rest)| split_value(rest));
+                    query.map_or(Ok(()), |(query, _)| write_query(f, query))?;
+                }
                 Part::Header | Part::Forwarded | Part::Identity | Part::Custom => write_field(f, value, false)?,
                 Part::Cookie => write_field(f, value, true)?,
                 Part::Language => write_named(f, "language", value)?,
@@ -62,7 +67,7 @@ impl fmt::Display for Key {
 
 /// The parts of an encoded key, in order. Ends at the first byte that is not a part: keys are made here, but the text
 /// of a key that was not is still no panic.
-fn parts(mut bytes: &[u8]) -> impl Iterator<Item = (Part, &[u8])> {
+pub(super) fn parts(mut bytes: &[u8]) -> impl Iterator<Item = (Part, &[u8])> {
     std::iter::from_fn(move || {
         let (tag, rest) = bytes.split_first()?;
         let part = Part::from_tag(*tag)?;

@@ -3,18 +3,19 @@
 use super::{Cookies, MomentOf, Policy, PolicyError, RequestDirectives, RequestIs, ResponseIs, UriOf};
 use crate::{
     identity::Scope,
-    key::{KeyBuf, KeyRules, Part},
+    key::{KeyBuf, KeyRules, Part, Searches},
     semantics::{cache_control_writer::CacheControl, storable::StoreRules},
 };
 use http::{
     HeaderName, Method,
     header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION},
 };
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// The deployment that a key belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unit<'a> {
+    pub(crate) searches: &'a Arc<Searches>,
     pub(crate) namespace: &'a str,
     pub(crate) version: Option<&'a str>,
     /// The longest body that the memory tier can hold.
@@ -74,7 +75,7 @@ impl Rules {
         targets.push(HeaderName::from_static("cdn-cache-control"));
         Ok(Self {
             store: StoreRules { targets, ..policy.store.clone() },
-            key: policy.key.clone(),
+            key: KeyRules { searches: Arc::clone(unit.searches), ..policy.key.clone() },
             unit_prefix: unit_prefix(unit),
             policy_prefix: policy_prefix(policy),
             scope: policy.scope.clone(),

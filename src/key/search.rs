@@ -1,0 +1,124 @@
+//! What responses have said in `No-Vary-Search`: which parts of the query select them.
+//!
+//! A response says so only once it is there, so it is remembered by path, and the next request has its query put into the
+//! key in the normal form of what was said. What was said is itself part of the key: a response is found only by requests
+//! that are equivalent to its own by what it says itself.
+
+use super::{KeyBuf, Part, text::parts};
+use crate::semantics::no_vary_search::SearchVariance;
+use std::{
+    collections::HashMap,
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+/// What was said last, by path.
+#[derive(Debug, Default)]
+pub(crate) struct Searches {
+    any: AtomicBool,
+    said: RwLock<HashMap<String, SearchVariance>>,
+}
+
+impl Searches {
+    pub(crate) fn of(&self, path: &str) -> Option<SearchVariance> {
+        if !self.any.load(Relaxed) {
+            return None;
+        }
+        self.said.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
+
+    pub(crate) fn learn(&self, path: &str, said: Option<&SearchVariance>) {
+        let mut all = self.said.write().unwrap_or_else(PoisonError::into_inner);
+        match said {
+            None => drop(all.remove(path)),
+            Some(said) => {
+                // What is forgotten is learnt again with the next response.
+                if all.len() >= MOST {
+                    all.clear();
+                }
+                all.insert(path.to_owned(), said.clone());
+                self.any.store(true, Relaxed);
+            }
+        }
+    }
+}
+
+/// Writes the query as it counts.
+pub(crate) fn write_query(key: &mut KeyBuf, query: Option<&str>, said: Option<&SearchVariance>) {
+    match (said, query) {
+        (None, None) => {}
+        (None, Some(query)) => key.part(Part::Query, query.as_bytes()),
+        (Some(said), query) => {
+            let normal = said.normal_query(query);
+            key.part_named(Part::Search, &format!("{said:?}"), normal.iter().map(String::as_bytes));
+        }
+    }
+}
+
+impl KeyBuf {
+    /// The same key, with the query as it counts by what the response has said.
+    pub(crate) fn with_query(&self, query: Option<&str>, said: Option<&SearchVariance>) -> Self {
+        let mut key = Self::default();
+        for (part, value) in parts(self.as_bytes()) {
+            if !matches!(part, Part::Query | Part::Search) {
+                key.part(part, value);
+            }
+            if part == Part::Path {
+                write_query(&mut key, query, said);
+            }
+        }
+        key
+    }
+}
+
+/// So many paths are remembered.
+const MOST: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::semantics::no_vary_search::no_vary_search;
+    use http::{HeaderMap, HeaderValue};
+
+    fn said(value: &'static str) -> Option<SearchVariance> {
+        no_vary_search(&HeaderMap::from_iter([("no-vary-search".parse().unwrap(), HeaderValue::from_static(value))]))
+    }
+
+    fn key(query: Option<&str>, said: Option<&SearchVariance>) -> KeyBuf {
+        let mut key = KeyBuf::default();
+        key.part(Part::Method, b"GET");
+        key.part(Part::Path, b"/x");
+        write_query(&mut key, query, said);
+        key.part_named(Part::Header, "accept", std::iter::once(&b"a"[..]));
+        key
+    }
+
+    #[test]
+    fn a_key_can_be_made_anew() {
+        let (utm, order) = (said("params=(\"utm\")"), said("key-order"));
+        for query in [None, Some(""), Some("b=1&utm=2"), Some("utm=3&b=1")] {
+            for from in [None, utm.as_ref(), order.as_ref()] {
+                for to in [None, utm.as_ref(), order.as_ref()] {
+                    assert_eq!(key(query, from).with_query(query, to).as_bytes(), key(query, to).as_bytes());
+                }
+            }
+        }
+        assert_eq!(key(Some("b=1&utm=2"), utm.as_ref()).as_bytes(), key(Some("utm=3&b=1"), utm.as_ref()).as_bytes());
+        assert_ne!(key(Some("b=1"), utm.as_ref()).as_bytes(), key(Some("b=1"), order.as_ref()).as_bytes());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (searches, utm) = (Searches::default(), said("params=(\"utm\")"));
+        for path in 0..2 * MOST {
+            searches.learn(&path.to_string(), utm.as_ref());
+        }
+        assert!(searches.said.read().unwrap().len() <= MOST);
+        searches.learn("/x", utm.as_ref());
+        assert_eq!(searches.of("/x"), utm);
+        searches.learn("/x", None);
+        assert_eq!(searches.of("/x"), None);
+    }
+}
