@@ -59,6 +59,7 @@
 //! | feature | default | what it does |
 //! |---|---|---|
 //! | `axum` | yes | keys use the path as the client sent it, also inside `Router::nest` |
+//! | `toml` | no | [`Config`]: caches, policies and routes from a TOML file |
 //! | `test-util` | no | [`test_util`]: a cache with a manual clock, and assertions, for your own tests |
 //!
 //! Without `axum`, a layer inside a `nest` sees the path without its prefix, and two nests with the same inner paths
@@ -66,8 +67,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "test-util"), allow(rustdoc::broken_intra_doc_links))]
 
+mod bust;
 mod cache;
 mod clock;
+#[cfg(feature = "toml")]
+mod config;
 mod credentials;
 mod entry;
 mod identity;
@@ -81,7 +85,10 @@ mod store;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 
+pub use bust::bust;
 pub use cache::{Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError, Stats};
+#[cfg(feature = "toml")]
+pub use config::Config;
 pub use identity::Identity;
 pub use invalidation::{InvalidateError, Invalidated, Selector};
 pub use key::UtcOffset;
@@ -93,5 +100,5 @@ pub use layers::etag::{ETagBody, ETagFuture, ETagLayer, ETagService, LastModifie
 pub use layers::identity::{IdentityFuture, IdentityLayer, IdentityService};
 pub use layers::stats::{StatsFuture, StatsLayer, StatsService};
 pub use outcome::{Bypass, NotStored, Outcome};
-pub use policy::{NamedPolicy, Policy, PolicyError, PolicyTable, Preset, RequestDirectives};
+pub use policy::{Effective, NamedPolicy, Policy, PolicyError, PolicyTable, Preset, RequestDirectives};
 pub use semantics::cache_control_writer::CacheControl;

@@ -54,6 +54,12 @@ pub enum CacheStatusHeader {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 
+impl ConfigError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
 impl CacheBuilder {
     pub(super) fn new() -> Self {
         Self {
@@ -266,7 +272,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 fn fault<T>(text: String) -> Result<T, ConfigError> {
-    Err(ConfigError(text))
+    Err(ConfigError::new(text))
 }
 
 const MIB: usize = 1 << 20;

@@ -278,6 +278,7 @@ mod tests {
             (minute().per_user().browser(CacheControl::public(MINUTE)), "shared()"),
             (minute().query_values("days", Vec::<String>::new()), "days"),
             (minute().key_cookies([""]), "key_cookies"),
+            (minute().key_cookies(Vec::<String>::new()), "names no cookie"),
             (minute().key_language(["de_AT"]), "de_AT"),
             (minute().key_date(UtcOffset::hours(15)), "14 hours"),
             (minute().key_part("a", |_| None).key_part("a", |_| None), "twice"),

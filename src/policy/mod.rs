@@ -1,12 +1,14 @@
 //! What an operator says about a route: the only configuration of a layer.
 
 mod check;
+mod effective;
 mod preset;
 mod rules;
 mod table;
 
 pub use check::PolicyError;
 pub(crate) use check::check_word;
+pub use effective::Effective;
 pub use preset::Preset;
 pub(crate) use rules::{Rules, Unit};
 pub(crate) use table::Chosen;
@@ -470,8 +472,7 @@ impl Policy {
     /// to the server: those are read to their end before anybody answers.
     pub fn grpc(mut self) -> Self {
         self.grpc = true;
-        self.key.headers.push(HeaderName::from_static("grpc-accept-encoding"));
-        self.key_body([Method::POST])
+        self
     }
 
     /// Only these query parameters count. The others are no part of the key, and the handler does not see them.
@@ -531,6 +532,10 @@ impl Policy {
     /// bypass.
     pub fn key_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.key.cookies = names.into_iter().map(Into::into).collect();
+        if self.key.cookies.is_empty() {
+            let fault = "key_cookies([]) names no cookie: leave it out, or use ignore_cookies()";
+            self.faults.push(PolicyError::new(fault));
+        }
         self.cookies = Cookies::Ignore;
         self
     }

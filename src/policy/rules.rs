@@ -73,17 +73,24 @@ impl Rules {
         }
         let mut targets = own_fields.clone();
         targets.push(HeaderName::from_static("cdn-cache-control"));
+        let mut key = KeyRules { searches: Arc::clone(unit.searches), ..policy.key.clone() };
+        let mut content_methods = policy.content_methods.clone();
+        if policy.grpc {
+            // The coding of the answer's messages is chosen by it.
+            key.headers.push(HeaderName::from_static("grpc-accept-encoding"));
+            content_methods.push(Method::POST);
+        }
         Ok(Self {
             store: StoreRules { targets, ..policy.store.clone() },
-            key: KeyRules { searches: Arc::clone(unit.searches), ..policy.key.clone() },
             unit_prefix: unit_prefix(unit),
-            policy_prefix: policy_prefix(policy),
+            policy_prefix: policy_prefix(policy, &key),
+            key,
             scope: policy.scope.clone(),
             get: !policy.only_invalidates,
             head: !policy.only_invalidates && policy.methods.contains(&Method::HEAD),
             max_body: policy.max_body.unwrap_or(8 * 1024 * 1024).min(unit.largest_body),
             max_key: policy.max_key,
-            content_methods: policy.content_methods.clone(),
+            content_methods,
             grpc: policy.grpc,
             max_content: policy.max_content,
             max_variants: policy.max_variants,
@@ -150,8 +157,8 @@ fn unit_prefix(unit: Unit<'_>) -> Box<[u8]> {
     encoded([(Part::Namespace, Some(unit.namespace)), (Part::Version, unit.version)])
 }
 
-fn policy_prefix(policy: &Policy) -> Box<[u8]> {
-    let shapes = [policy.scope.shape(), policy.key.shape()];
+fn policy_prefix(policy: &Policy, key: &KeyRules) -> Box<[u8]> {
+    let shapes = [policy.scope.shape(), key.shape()];
     let shape = shapes.into_iter().flatten().collect::<Vec<_>>().join(",");
     encoded([
         (Part::Policy, policy.name.as_deref()),

@@ -83,6 +83,9 @@ impl CacheLayer {
         let choice = policy.into().compile(|policy| {
             let rules = Arc::new(Rules::new(policy, cache.unit())?);
             cache.learn(&rules.key.query);
+            for warning in policy.warnings() {
+                tracing::warn!(target: "larder::policy", "{warning}");
+            }
             Ok(Arc::new(Shared { cache: cache.clone(), rules, warned: Once::new() }))
         })?;
         Ok(Self { choice: Arc::new(choice), rebuild: NoRebuild::default() })
