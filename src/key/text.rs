@@ -12,7 +12,8 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut first = true;
         let mut has_uri = false;
-        for (part, value) in parts(self.as_bytes()) {
+        // The shape is for machines: it tells policies apart, not responses.
+        for (part, value) in parts(self.as_bytes()).filter(|(part, _)| *part != Part::Shape) {
             match part {
                 Part::Scheme | Part::Authority | Part::Path if has_uri => {}
                 Part::Query | Part::Search => f.write_char('?')?,
