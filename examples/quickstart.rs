@@ -1,16 +1,17 @@
-//! An application worth caching: a slow dashboard, products, and an endpoint that changes them.
+//! An application worth caching: a slow dashboard for each tenant, a page for each user, products for all, and an endpoint
+//! that changes them.
 //!
 //! `cargo run --example quickstart`, then try the lines that it prints. `PORT=8080` chooses another port than 3000.
 #![allow(clippy::print_stdout, reason = "it tells what to try")]
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, State},
-    http::{StatusCode, header::ETAG},
+    http::{StatusCode, header::ETAG, request::Parts},
     response::IntoResponse,
     routing::get,
 };
-use larder::{Cache, CacheLayer, Policy, Selector};
+use larder::{Cache, CacheLayer, Identity, IdentityLayer, Policy, Preset, Selector, StatsLayer};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -29,13 +30,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let cache = Cache::in_memory(64 << 20);
     let shop = Shop { cache: cache.clone(), database: Arc::new(Database::new()) };
 
-    // A dashboard may be a minute old. For two more it is still served at once, while one request makes a new one.
+    // A dashboard may be a minute old, and the users of a tenant share it. For two more minutes it is still served at
+    // once, while one request makes a new one.
     let dashboards = Policy::named("dashboard").fresh_for(MINUTE).stale_while_revalidate(2 * MINUTE).ignore_query();
-    // Products stay until somebody changes them.
-    let products = Policy::named("products").fresh_for(60 * MINUTE).ignore_query();
+    let dashboards = dashboards.per_tenant();
+    // What belongs to one user: 30 minutes, and nobody else gets it.
+    let own = Policy::preset(Preset::User).per_user();
+    // Products are the same for everybody, and stay until somebody changes them.
+    let products = Policy::named("products").fresh_for(60 * MINUTE).ignore_query().shared();
 
     let app = Router::new()
         .route("/dashboard", get(dashboard).layer(CacheLayer::new(&cache, dashboards)))
+        .route("/me", get(greet).layer(CacheLayer::new(&cache, own)))
         .merge(
             Router::new()
                 .route("/products", get(list_products))
@@ -44,7 +50,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         )
         .route("/queries", get(count_queries))
         .route("/stats", get(show_stats))
-        .with_state(shop);
+        .with_state(shop)
+        // X-Cache and its like on every response: for development, as they tell one user what others have asked for.
+        .layer(StatsLayer::debug(cfg!(debug_assertions)))
+        // Outside of every cache: who is asking.
+        .layer(IdentityLayer::from_fn(who));
 
     let port = port()?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| format!("port {port}: {error}"))?;
@@ -53,8 +63,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Stands in for the application's own authentication, which verifies what it says. A real one never believes a field that
+/// anybody can send.
+fn who(request: &Parts) -> Option<Identity> {
+    let said = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
+    Some(Identity::new().with_tenant(said("x-tenant").unwrap_or("1")).with_user(said("x-user").unwrap_or("ann")))
+}
+
+async fn greet(State(shop): State<Shop>, Extension(who): Extension<Identity>) -> String {
+    shop.database
+        .query(|_| format!("Hello {}, of tenant {}\n", who.user().unwrap_or("?"), who.tenant().unwrap_or("?")))
+        .await
+}
+
 /// 15 queries, 2 seconds. From the cache: none, and no time.
-async fn dashboard(State(shop): State<Shop>) -> Json<Value> {
+async fn dashboard(State(shop): State<Shop>, Extension(who): Extension<Identity>) -> Json<Value> {
     let mut revenue = 0;
     for day in 0..QUERIES_OF_A_DASHBOARD {
         let sold =
@@ -62,6 +85,7 @@ async fn dashboard(State(shop): State<Shop>) -> Json<Value> {
         revenue += shop.database.query(sold).await;
     }
     Json(json!({
+        "tenant": who.tenant(),
         "revenue": revenue,
         "queries": QUERIES_OF_A_DASHBOARD,
         "queries_so_far": shop.database.queries(),
@@ -189,6 +213,12 @@ A dashboard: 2 seconds, 15 queries. The second time at once, and still 15 in all
   curl -i http://HOST/dashboard
   curl -i http://HOST/dashboard
   curl http://HOST/queries
+
+Another user of the tenant shares the dashboard, another tenant has its own. A page for one user is for nobody else.
+  curl -i http://HOST/dashboard -H 'X-User: bob'
+  curl -i http://HOST/dashboard -H 'X-Tenant: 2'
+  curl -i http://HOST/me
+  curl -i http://HOST/me -H 'X-User: bob'
 
 A product: whole, not modified, its first 10 bytes. The last two come from the cache.
   curl -i http://HOST/products/1
