@@ -25,7 +25,30 @@
 //!
 //! # Who may share
 //!
-//! By default a request with a `Cookie` neither reads nor fills the cache, and what was stored for a request with
+//! The application's authentication says who is asking, through an [`IdentityLayer`]. A policy that says nothing keys on
+//! that whole [`Identity`]; [`per_tenant`](Policy::per_tenant), [`per_user`](Policy::per_user), [`per`](Policy::per) and
+//! [`shared`](Policy::shared) share wider. A request that lacks what the policy names bypasses the cache.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use larder::{Cache, CacheLayer, Identity, IdentityLayer, Policy};
+//! use std::time::Duration;
+//!
+//! #[derive(Clone)]
+//! struct Claims { tenant: u64, user: u64 }
+//!
+//! let cache = Cache::in_memory(256 << 20);
+//! let app: Router = Router::new()
+//!     .route("/dashboard", get(|| async { "figures of a tenant" }))
+//!     .layer(CacheLayer::new(&cache, Policy::fresh_for(Duration::from_secs(600)).per_tenant()))
+//!     .layer(IdentityLayer::from_fn(|request| {
+//!         let claims = request.extensions.get::<Claims>()?;
+//!         Some(Identity::new().with_tenant(claims.tenant).with_user(claims.user))
+//!     }));
+//!     // .layer(authentication): outermost, it runs first and leaves the claims
+//! ```
+//!
+//! Without an identity, a request with a `Cookie` neither reads nor fills the cache, and what was stored for a request with
 //! `Authorization` is shared only if the response itself allows it (`public`, `s-maxage`, `must-revalidate`). The key of
 //! a response holds method, scheme, host, port, path and query, and the fields that tell a handler of another host
 //! (`X-Forwarded-Host` and its like).
@@ -41,7 +64,14 @@
 //!
 //! | order, from outside | what it means |
 //! |---|---|
-//! | authentication, `CacheLayer`, handler | every request is authenticated, then may be a hit |
+//! | authentication, `IdentityLayer`, `CacheLayer`, handler | every request is authenticated, then may be a hit |
+//! | `CacheLayer`, `IdentityLayer`, handler | wrong: who asks is known too late. Nothing is stored, `identity-after-cache` is counted |
+//! | `StatsLayer`, `CacheLayer`, handler | what the cache did, on every response; the other way round it says nothing |
+//! | `CacheControlLayer`, `CacheLayer`, handler | browsers are told a line made for each request; the cache goes by what the handler said |
+//! | `CacheLayer`, `CacheControlLayer`, handler | hits carry the line made for the request that filled; lifetimes in it mean nothing to the cache, prohibitions do |
+//! | `CacheLayer`, `ETagLayer`, handler | the tag is computed once a fill; 304 comes from the store, stale responses are validated |
+//! | `ETagLayer`, `CacheLayer`, handler | each hit is hashed again, and stale responses cannot be validated |
+//! | two `CacheLayer`s of one cache | the outer one decides, the inner one passes through |
 //! | `CacheLayer`, `CompressionLayer`, handler | each coding is stored, hits cost no compression |
 //! | `CompressionLayer`, `CacheLayer`, handler | one copy is stored, each hit is compressed again |
 //! | `CacheLayer`, `ConcurrencyLimitLayer`, handler | a hit takes no permit, and waits for none |
