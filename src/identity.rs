@@ -169,7 +169,9 @@ impl Scope {
         {
             return Err(Bypass::IdentityMissing);
         }
-        let mut sharing = Sharing::Group;
+        // Without a user the whole identity is that of many, and nobody has said that they share: cookies and credentials
+        // may tell them apart.
+        let mut sharing = if let Self::Whole = self { Sharing::Everyone } else { Sharing::Group };
         for attribute in identity.0.iter().filter(|attribute| self.keys_on(&attribute.name)) {
             key.part_named(Part::Identity, &attribute.name, attribute.values().map(str::as_bytes));
             if attribute.name == USER {
@@ -215,14 +217,14 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// In a request's extensions: the application's closure that derives the identity has panicked, so nobody knows who is
-/// asking.
+/// In a request's extensions: nobody knows who is asking, since the application's closure that derives the identity has
+/// panicked, or a trusted field makes no sense.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct IdentityUnknown;
+pub(crate) struct IdentityUnknown(pub(crate) Bypass);
 
-/// In a response's extensions: an identity was established further in.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct IdentityEstablished;
+/// In a response's extensions: this identity was established further in.
+#[derive(Clone, Debug)]
+pub(crate) struct IdentityEstablished(pub(crate) Option<Identity>);
 
 pub(crate) const TENANT: &str = "tenant";
 pub(crate) const USER: &str = "user";
@@ -251,6 +253,7 @@ mod tests {
         let per = |names: &'static [&'static str]| Scope::Attributes(names.iter().map(|name| (*name).into()).collect());
         let tenant = || vec!["tenant=1".to_owned()];
         assert_eq!(written(&Scope::Whole, &identity).unwrap().1, Sharing::OneUser);
+        assert_eq!(written(&Scope::Whole, &Identity::new().with_tenant(1)), Ok((tenant(), Sharing::Everyone)));
         assert_eq!(written(&Scope::Shared, &identity), Ok((vec![], Sharing::Everyone)));
         assert_eq!(written(&per(&["tenant"]), &identity), Ok((tenant(), Sharing::Group)));
         let role = ["role=a", "role=b", "tenant=1"].map(str::to_owned).to_vec();

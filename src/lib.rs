@@ -71,7 +71,7 @@
 //! | `CacheLayer`, `CacheControlLayer`, handler | hits carry the line made for the request that filled; lifetimes in it mean nothing to the cache, prohibitions do |
 //! | `CacheLayer`, `ETagLayer`, handler | the tag is computed once a fill; 304 comes from the store, stale responses are validated |
 //! | `ETagLayer`, `CacheLayer`, handler | each hit is hashed again, and stale responses cannot be validated |
-//! | two `CacheLayer`s of one cache | the outer one decides, the inner one passes through |
+//! | two `CacheLayer`s of one cache | the inner one decides, as it is nearer to the route; where both have one policy the outer one |
 //! | `CacheLayer`, `CompressionLayer`, handler | each coding is stored, hits cost no compression |
 //! | `CompressionLayer`, `CacheLayer`, handler | one copy is stored, each hit is compressed again |
 //! | `CacheLayer`, `ConcurrencyLimitLayer`, handler | a hit takes no permit, and waits for none |
@@ -83,6 +83,9 @@
 //! body has ended as it should. A body that is too long, breaks off, or is not as long as was declared goes on to its
 //! client just as it is, and is not stored. Event streams, upgrades and everything that is not stored pass through
 //! untouched.
+//!
+//! The guides go further: [safe authenticated caching](guides::safe_authenticated_caching) and
+//! [what to cache](guides::what_to_cache).
 //!
 //! # Features
 //!
@@ -132,3 +135,13 @@ pub use layers::stats::{StatsFuture, StatsLayer, StatsService};
 pub use outcome::{Bypass, NotStored, Outcome};
 pub use policy::{Effective, NamedPolicy, Policy, PolicyError, PolicyTable, Preset, RequestDirectives};
 pub use semantics::cache_control_writer::CacheControl;
+
+/// Guides, for reading. They are the pages of `docs/`, and their examples are tests.
+#[cfg(any(doc, doctest))]
+pub mod guides {
+    #[doc = include_str!("../docs/safe-authenticated-caching.md")]
+    pub mod safe_authenticated_caching {}
+
+    #[doc = include_str!("../docs/what-to-cache.md")]
+    pub mod what_to_cache {}
+}

@@ -47,6 +47,8 @@ pub enum Bypass {
     Precondition,
     /// The policy keys on a part of the identity that the request lacks.
     IdentityMissing,
+    /// A trusted field that says who asks is sent twice, or cannot be read.
+    IdentityUnclear,
     /// A query parameter has none of the values that the policy lists.
     QueryValue,
     /// A predicate of the policy said so.
@@ -88,6 +90,8 @@ pub enum NotStored {
     /// The handler put a policy into the extensions of its answer that cannot be followed: it names what tells requests
     /// apart, or contradicts itself.
     HandlerPolicy,
+    /// A layer of the same cache further in, with another policy, has taken care of it.
+    InnerPolicy,
     /// The policy only observes.
     ObserveOnly,
     /// An identity was established inside of the cache, too late to be part of the key: the identity layer belongs
@@ -109,7 +113,7 @@ impl Outcome {
 }
 
 impl Bypass {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Method,
         Self::MethodOverride,
         Self::Upgrade,
@@ -125,6 +129,7 @@ impl Bypass {
         Self::Cookie,
         Self::Precondition,
         Self::IdentityMissing,
+        Self::IdentityUnclear,
         Self::QueryValue,
         Self::Policy,
         Self::KeyTooLong,
@@ -146,6 +151,7 @@ impl Bypass {
             Self::Cookie => "cookie",
             Self::Precondition => "precondition",
             Self::IdentityMissing => "identity-missing",
+            Self::IdentityUnclear => "identity-unclear",
             Self::QueryValue => "query-value",
             Self::Policy => "policy",
             Self::KeyTooLong => "key-too-long",
@@ -171,6 +177,7 @@ impl NotStored {
             Self::Connection => "request-connection",
             Self::GrpcStatus => "grpc-status",
             Self::HandlerPolicy => "handler-policy",
+            Self::InnerPolicy => "inner-policy",
             Self::ObserveOnly => "observe-only",
             Self::IdentityAfterCache => "identity-after-cache",
         }
@@ -191,6 +198,7 @@ impl NotStored {
             Self::Connection,
             Self::GrpcStatus,
             Self::HandlerPolicy,
+            Self::InnerPolicy,
             Self::ObserveOnly,
             Self::IdentityAfterCache,
         ])

@@ -226,8 +226,8 @@ pub(crate) fn says(predicate: Option<&RequestIs>, parts: &Parts) -> Result<bool,
 
 /// Writes whose response it is, and tells who shares it.
 fn share(rules: &Rules, parts: &Parts, facts: Facts, key: &mut KeyBuf) -> Result<Sharing, Bypass> {
-    if parts.extensions.get::<IdentityUnknown>().is_some() {
-        return Err(Bypass::CallbackPanicked);
+    if let Some(IdentityUnknown(reason)) = parts.extensions.get() {
+        return Err(*reason);
     }
     let sharing = rules.scope.write(parts.extensions.get::<Identity>(), key)?;
     // An established identity stands for the cookie that it was made of.

@@ -120,13 +120,14 @@ impl Ledger {
 
     /// The footprint of a response to a request for this resource, keyed on these attributes of the identity.
     pub(crate) fn footprint(&self, resource: Subject<'_>, keyed: &[(&str, &str)]) -> Footprint {
-        let tenant = keyed.iter().find(|(name, _)| *name == TENANT).map(|(_, value)| *value);
+        let tenants = || keyed.iter().filter(|(name, _)| *name == TENANT).map(|(_, value)| *value);
         let mut subjects: SmallVec<[Subject<'_>; 4]> = smallvec![resource];
         if let Subject::Resource { authority: Some(_), path, query } = resource {
             subjects.push(Subject::Resource { authority: None, path, query });
         }
         subjects.extend(keyed.iter().map(|(name, value)| Subject::Attribute { name, value }));
-        let narrowed = tenant.iter().flat_map(|_| subjects.iter().map(|subject| self.row(*subject, tenant)));
+        let narrowed =
+            tenants().flat_map(|tenant| subjects.iter().map(move |subject| self.row(*subject, Some(tenant))));
         subjects.iter().map(|subject| self.row(*subject, None)).chain(narrowed).collect()
     }
 

@@ -173,8 +173,14 @@ impl quick_cache::Equivalent<Key> for KeyRef<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        cache::{Admission, BodyFacts, admit},
+        identity::Identity,
+        policy::{Policy, Rules, Unit},
+        semantics::date::Timestamp,
+    };
     use proptest::prelude::*;
-    use std::collections::HashMap;
+    use std::{collections::HashMap, hash::Hasher};
 
     /// Values full of what could be taken for a border.
     fn hostile() -> impl Strategy<Value = Vec<u8>> {
@@ -252,6 +258,97 @@ mod tests {
         fn a_text_can_be_made_of_any_key(tuple in proptest::collection::vec(written(), 0..5)) {
             let _ = encode(&tuple).to_string();
         }
+    }
+
+    /// SplitMix64.
+    struct Rng(u64);
+
+    impl Rng {
+        fn next(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        }
+
+        fn below(&mut self, limit: usize) -> usize {
+            usize::try_from(self.next() % limit as u64).unwrap()
+        }
+
+        /// Up to three pieces of what could be taken for a border.
+        fn hostile(&mut self, alphabet: &[&str]) -> String {
+            (0..self.below(4)).map(|_| alphabet[self.below(alphabet.len())]).collect()
+        }
+    }
+
+    const IN_IDS: [&str; 15] =
+        ["a", "b", ":", "|", "::", "=", "/", "%", "%3A", "\0", "\u{1}", "\u{1e}", "\u{1f}", "\n", " "];
+    const IN_URIS: [&str; 14] = ["a", "b", ":", "|", "::", "=", "/", "%1E", "%1F", "%00", "%3A", ";", ",", "&"];
+    const IN_FIELDS: [&str; 11] = ["a", "b", ":", "|", ",", "\t", "=", ";", "\"", "\\", "%"];
+
+    /// A request, and the tuple that its key is to tell apart.
+    fn random_request(rng: &mut Rng) -> (http::request::Parts, u64) {
+        let mut hasher = std::hash::DefaultHasher::new();
+        let path = format!("/{}", rng.hostile(&IN_URIS));
+        let query = (rng.below(2) == 0).then(|| rng.hostile(&IN_URIS));
+        let host = ["a", "b", "a:1", ""][rng.below(4)];
+        let mut request = http::Request::builder().uri(match &query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.clone(),
+        });
+        if !host.is_empty() {
+            request = request.header("host", host);
+        }
+        (path, query, host).hash(&mut hasher);
+        for name in ["x-k", "x-l", "x-custom"] {
+            let lines: Vec<String> = (0..rng.below(3)).map(|_| rng.hostile(&IN_FIELDS)).collect();
+            for line in &lines {
+                request = request.header(name, line);
+            }
+            lines.hash(&mut hasher);
+        }
+        let mut identity = Identity::new();
+        for name in ["tenant", "user", "role", "a", "a:"] {
+            if rng.below(2) == 0 {
+                identity = identity.with_all(name, (0..=rng.below(2)).map(|_| rng.hostile(&IN_IDS)));
+            }
+        }
+        // What the identity has made of it: blank values are none, order and duplicates do not count.
+        for name in identity.names() {
+            (name, identity.values(name).collect::<Vec<_>>()).hash(&mut hasher);
+        }
+        identity.names().count().hash(&mut hasher);
+        (request.extension(identity).body(()).unwrap().into_parts().0, hasher.finish())
+    }
+
+    /// Keys and tuples are remembered by their digests, so that a million find room.
+    #[test]
+    fn a_million_random_tuples_have_distinct_keys() {
+        let policy = Policy::fresh_for(std::time::Duration::from_secs(60)).key_headers(["x-k", "x-l"]).key_part(
+            "custom",
+            |parts| {
+                let lines: Vec<_> = parts.headers.get_all("x-custom").iter().collect();
+                (!lines.is_empty()).then(|| format!("{lines:?}"))
+            },
+        );
+        let unit =
+            Unit { searches: &std::sync::Arc::default(), namespace: "shop", version: Some("1"), largest_body: 1 << 20 };
+        let rules = Rules::new(&policy, unit).unwrap();
+        let body = BodyFacts { empty: true, readable: false };
+        let mut seen: HashMap<[u8; 32], u64> = HashMap::with_capacity(1_000_000);
+        let mut rng = Rng(6);
+        let mut again = 0;
+        for _ in 0..1_000_000 {
+            let (parts, tuple) = random_request(&mut rng);
+            let Admission::Lookup(key, _) = admit(&rules, &parts, body, Timestamp::from_unix_secs(1)) else {
+                panic!("{parts:?}");
+            };
+            if let Some(other) = seen.insert(*blake3::hash(key.as_bytes()).as_bytes(), tuple) {
+                assert_eq!(other, tuple, "{}", Key::from(&key));
+                again += 1;
+            }
+        }
+        assert!(seen.len() > 900_000 && again > 100, "{} {again}", seen.len());
     }
 
     #[test]

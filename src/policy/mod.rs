@@ -85,6 +85,9 @@ pub struct Policy {
     allowed_headers: Vec<HeaderName>,
     observe_only: bool,
     browser: Option<CacheControl>,
+    /// Where it stands among the predicates of a table. Part of the key of a policy without a name: two closures look the
+    /// same from outside.
+    place: Option<usize>,
     faults: Vec<PolicyError>,
 }
 
@@ -192,6 +195,7 @@ impl Policy {
             allowed_headers: Vec::new(),
             observe_only: false,
             browser: None,
+            place: None,
             faults: Vec::new(),
         }
     }

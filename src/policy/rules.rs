@@ -158,7 +158,8 @@ fn unit_prefix(unit: Unit<'_>) -> Box<[u8]> {
 }
 
 fn policy_prefix(policy: &Policy, key: &KeyRules) -> Box<[u8]> {
-    let shapes = [policy.scope.shape(), key.shape()];
+    let place = policy.place.filter(|_| policy.name.is_none()).map(|place| format!("when={place}"));
+    let shapes = [policy.scope.shape(), key.shape(), place];
     let shape = shapes.into_iter().flatten().collect::<Vec<_>>().join(",");
     encoded([
         (Part::Policy, policy.name.as_deref()),

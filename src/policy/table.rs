@@ -96,7 +96,10 @@ impl PolicyTable {
             }
             routes.insert(&path, made).map_err(wrong)?;
         }
-        let whens = self.whens.into_iter().map(|(when, policy)| Ok((when, make(&policy)?)));
+        let whens = self.whens.into_iter().enumerate().map(|(place, (when, policy))| {
+            let policy = Policy { place: Some(place), ..policy };
+            Ok((when, make(&policy)?))
+        });
         let whens = whens.collect::<Result<_, PolicyError>>()?;
         Ok(Chosen::Table { whens, routes: Box::new(routes), otherwise, nothing: make(&Policy::invalidating())? })
     }

@@ -5,7 +5,7 @@ use super::{
     content::{Content, RebuildBody},
     future::ask,
     layer::Shared,
-    service::Filling,
+    service::{Filling, InnerPolicy},
 };
 use crate::{
     cache::{Act, Facts, Fill, Forwarded, Freshening, RecordedHead, answer, strip_own_fields},
@@ -202,7 +202,7 @@ impl Job {
     fn question(&self, parts: &Parts) -> Parts {
         let Shared { cache, rules, .. } = &*self.shared;
         let mut sent = parts.clone();
-        Filling::mark(&mut sent, cache);
+        Filling::mark(&mut sent, cache, rules);
         // A client may name in `Connection` what is in the key, or who it is: a service that obeys must not miss that.
         if sent.headers.contains_key(CONNECTION) {
             withdraw_nominations(&mut sent.headers, |name| rules.tells_apart(name));
@@ -400,7 +400,15 @@ impl Job {
         if parts.method == Method::HEAD {
             return Err(NotStored::Refused(Refusal::Status));
         }
-        if answer.extensions.get::<IdentityEstablished>().is_some() && parts.extensions.get::<Identity>().is_none() {
+        let id = self.shared.cache.id();
+        if answer.extensions.get().is_some_and(|InnerPolicy(inner)| *inner == id) {
+            return Err(NotStored::InnerPolicy);
+        }
+        let known = parts.extensions.get::<Identity>();
+        // A layer that found out further in what was known here already does no harm.
+        if let Some(IdentityEstablished(found)) = answer.extensions.get()
+            && (known.is_none() || found.as_ref() != known)
+        {
             self.shared.warn_of_order();
             return Err(NotStored::IdentityAfterCache);
         }

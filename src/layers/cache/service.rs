@@ -10,7 +10,7 @@ use crate::{
     cache::{Admission, BodyFacts, Cache, Facts, admit, admit_with_content, client_uri},
     layers::stats::{InsideCache, RequestStats},
     outcome::{Bypass, Outcome},
-    policy::Chosen,
+    policy::{Chosen, Rules},
     semantics::cache_status::Forward,
 };
 use bytes::Bytes;
@@ -32,17 +32,24 @@ pub struct CacheService<S, R = NoRebuild> {
     rebuild: R,
 }
 
-/// In the extensions of a request that is to fill a cache: layers of the same cache further in take no part.
+/// In the extensions of a request that is to fill a cache: layers of the same cache further in take no part, if theirs is
+/// the same policy.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Filling(SmallVec<[u64; 2]>);
+pub(super) struct Filling(SmallVec<[(u64, Arc<Rules>); 1]>);
+
+/// In the extensions of a response: a layer of the same cache further in has another policy, which is the one that was
+/// made for this route.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InnerPolicy(pub(super) u64);
 
 impl Filling {
-    fn is_under_way(parts: &Parts, cache: &Cache) -> bool {
-        parts.extensions.get::<Self>().is_some_and(|filling| filling.0.contains(&cache.id()))
+    fn under_way<'a>(parts: &'a Parts, cache: &Cache) -> Option<&'a Rules> {
+        let filling = parts.extensions.get::<Self>()?;
+        filling.0.iter().rev().find(|(id, _)| *id == cache.id()).map(|(_, rules)| &**rules)
     }
 
-    pub(super) fn mark(parts: &mut Parts, cache: &Cache) {
-        parts.extensions.get_or_insert_default::<Self>().0.push(cache.id());
+    pub(super) fn mark(parts: &mut Parts, cache: &Cache, rules: &Arc<Rules>) {
+        parts.extensions.get_or_insert_default::<Self>().0.push((cache.id(), Arc::clone(rules)));
         parts.extensions.insert(InsideCache);
     }
 }
@@ -76,9 +83,38 @@ where
         let (parts, body) = request.into_parts();
         let (shared, passing) = self.choice.pick(&parts, client_uri(&parts).path());
         let Shared { cache, rules, .. } = &**shared;
-        if Filling::is_under_way(&parts, cache) {
+        let outer = Filling::under_way(&parts, cache);
+        let within = outer.map(|_| cache.id());
+        if outer.is_some_and(|outer| passing.is_some() || !rules.get || outer.policy_prefix == rules.policy_prefix) {
             return ResponseFuture::pass(self.inner.clone(), Request::from_parts(parts, body), None);
         }
+        let future = self.answer(shared, passing, parts, body);
+        let Some(id) = within else { return future };
+        ResponseFuture::exchange(Box::pin(async move {
+            let mut response = future.await?;
+            response.extensions_mut().insert(InnerPolicy(id));
+            Ok(response)
+        }))
+    }
+}
+
+impl<S, R> CacheService<S, R> {
+    fn answer<ReqBody, ResBody>(
+        &self,
+        shared: &Arc<Shared>,
+        passing: Option<Bypass>,
+        parts: Parts,
+        body: ReqBody,
+    ) -> ResponseFuture<S, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Send,
+        R: RebuildBody<ReqBody>,
+        ReqBody: Body + Default + Send + 'static,
+        ResBody: Body<Data = Bytes> + Send + 'static,
+    {
+        let Shared { cache, rules, .. } = &**shared;
         let now = cache.now();
         let content = BodyFacts { empty: is_empty(&body), readable: R::READS };
         let admission = match (admit(rules, &parts, content, now), passing) {
@@ -106,9 +142,7 @@ where
             }
         }
     }
-}
 
-impl<S, R> CacheService<S, R> {
     /// The content is part of the key: reads it, then looks. The inner service gets every byte.
     fn read_first<ReqBody, ResBody>(
         &self,

@@ -1,5 +1,8 @@
-use super::{layer::Deriving, service::establish};
-use crate::identity::{IdentityEstablished, IdentityUnknown};
+use super::{
+    layer::Deriving,
+    service::{PANICKED, establish},
+};
+use crate::identity::IdentityEstablished;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::{
@@ -31,13 +34,13 @@ pin_project! {
         // The application is finding out who asks.
         Deriving { deriving: Deriving, inner: S, request: Option<Request<ReqBody>> },
         // The inner service is answering.
-        Calling { #[pin] future: S::Future },
+        Calling { #[pin] future: S::Future, established: Option<IdentityEstablished> },
     }
 }
 
 impl<S: Service<Request<ReqBody>>, ReqBody> IdentityFuture<S, ReqBody> {
-    pub(super) fn calling(future: S::Future) -> Self {
-        Self { state: State::Calling { future } }
+    pub(super) fn calling(future: S::Future, established: IdentityEstablished) -> Self {
+        Self { state: State::Calling { future, established: Some(established) } }
     }
 
     pub(super) fn deriving(deriving: Deriving, inner: S, request: Request<ReqBody>) -> Self {
@@ -58,16 +61,16 @@ where
                 StateProj::Deriving { deriving, inner, request } => {
                     let derived = match catch_unwind(AssertUnwindSafe(|| deriving.as_mut().poll(cx))) {
                         Ok(poll) => Ok(ready!(poll)),
-                        Err(_) => Err(IdentityUnknown),
+                        Err(_) => Err(PANICKED),
                     };
                     let mut request = request.take().expect("polled after completion");
-                    establish(&mut request, derived);
+                    let established = Some(establish(&mut request, derived));
                     let future = inner.call(request);
-                    state.set(State::Calling { future });
+                    state.set(State::Calling { future, established });
                 }
-                StateProj::Calling { future } => {
+                StateProj::Calling { future, established } => {
                     let mut response = ready!(future.poll(cx))?;
-                    response.extensions_mut().insert(IdentityEstablished);
+                    response.extensions_mut().insert(established.take().expect("polled after completion"));
                     return Poll::Ready(Ok(response));
                 }
             }

@@ -1,5 +1,8 @@
 use super::IdentityService;
-use crate::identity::Identity;
+use crate::{
+    identity::{Identity, IdentityUnknown},
+    outcome::Bypass,
+};
 use http::{HeaderName, request::Parts};
 use std::{borrow::Cow, fmt, future::Future, pin::Pin, sync::Arc};
 use tower_layer::Layer;
@@ -36,7 +39,7 @@ pub(super) enum Derive {
     Later(Arc<DeriveLater>),
 }
 
-type DeriveNow = dyn Fn(&Parts) -> Option<Identity> + Send + Sync;
+type DeriveNow = dyn Fn(&Parts) -> Result<Option<Identity>, IdentityUnknown> + Send + Sync;
 type DeriveLater = dyn Fn(&Parts) -> Deriving + Send + Sync;
 
 pub(super) type Deriving = Pin<Box<dyn Future<Output = Option<Identity>> + Send>>;
@@ -44,7 +47,7 @@ pub(super) type Deriving = Pin<Box<dyn Future<Output = Option<Identity>> + Send>
 impl IdentityLayer {
     /// By a closure over the request.
     pub fn from_fn(derive: impl Fn(&Parts) -> Option<Identity> + Send + Sync + 'static) -> Self {
-        Self { derive: Derive::Now(Arc::new(derive)) }
+        Self { derive: Derive::Now(Arc::new(move |parts| Ok(derive(parts)))) }
     }
 
     /// By a closure that has to wait, for a session store for example. It takes what it needs from the request, and
@@ -77,7 +80,8 @@ impl IdentityLayer {
     /// From fields that a proxy in front sets, and removes where clients send them: attribute name and field name. This
     /// trusts the fields: where clients reach the application without that proxy, anybody can be anybody.
     ///
-    /// A field that is sent twice, or is not visible ASCII, is worth nothing.
+    /// A field that is sent twice, or is not visible ASCII, leaves it unclear who asks: the request bypasses the cache
+    /// (`identity-unclear`).
     ///
     /// ```
     /// # use larder::IdentityLayer;
@@ -93,18 +97,19 @@ impl IdentityLayer {
         N: Into<Cow<'static, str>>,
     {
         let fields: Vec<_> = fields.into_iter().map(|(attribute, field)| (attribute.into(), field)).collect();
-        Self::from_fn(move |parts| {
+        let derive = move |parts: &Parts| {
             let mut identity = Identity::new();
             for (attribute, field) in &fields {
                 let mut lines = parts.headers.get_all(field).iter();
-                if let (Some(line), None) = (lines.next(), lines.next())
-                    && let Ok(value) = line.to_str()
-                {
-                    identity = identity.with(attribute.clone(), value);
-                }
+                let Some(line) = lines.next() else { continue };
+                // A handler that reads the field itself might take it for somebody.
+                let value = line.to_str().ok().filter(|_| lines.next().is_none());
+                let value = value.ok_or(IdentityUnknown(Bypass::IdentityUnclear))?;
+                identity = identity.with(attribute.clone(), value);
             }
-            (!identity.is_empty()).then_some(identity)
-        })
+            Ok((!identity.is_empty()).then_some(identity))
+        };
+        Self { derive: Derive::Now(Arc::new(derive)) }
     }
 }
 

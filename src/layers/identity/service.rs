@@ -1,5 +1,8 @@
 use super::{IdentityFuture, layer::Derive};
-use crate::identity::{Identity, IdentityUnknown};
+use crate::{
+    identity::{Identity, IdentityEstablished, IdentityUnknown},
+    outcome::Bypass,
+};
 use http::{Request, Response};
 use std::{
     fmt, mem,
@@ -37,10 +40,10 @@ where
         let (parts, body) = request.into_parts();
         match &self.derive {
             Derive::Now(derive) => {
-                let derived = catch_unwind(AssertUnwindSafe(|| derive(&parts)));
+                let derived = catch_unwind(AssertUnwindSafe(|| derive(&parts))).unwrap_or(Err(PANICKED));
                 let mut request = Request::from_parts(parts, body);
-                establish(&mut request, derived.map_err(|_| IdentityUnknown));
-                IdentityFuture::calling(self.inner.call(request))
+                let established = establish(&mut request, derived);
+                IdentityFuture::calling(self.inner.call(request), established)
             }
             Derive::Later(derive) => match catch_unwind(AssertUnwindSafe(|| derive(&parts))) {
                 Ok(deriving) => {
@@ -51,25 +54,37 @@ where
                 }
                 Err(_) => {
                     let mut request = Request::from_parts(parts, body);
-                    establish(&mut request, Err(IdentityUnknown));
-                    IdentityFuture::calling(self.inner.call(request))
+                    let established = establish(&mut request, Err(PANICKED));
+                    IdentityFuture::calling(self.inner.call(request), established)
                 }
             },
         }
     }
 }
 
-/// Puts what is known of the one who asks into the request.
-pub(super) fn establish<B>(request: &mut Request<B>, derived: Result<Option<Identity>, IdentityUnknown>) {
+/// Puts what is known of the one who asks into the request, and gives it back for the response.
+pub(super) fn establish<B>(
+    request: &mut Request<B>,
+    derived: Result<Option<Identity>, IdentityUnknown>,
+) -> IdentityEstablished {
     match derived {
-        Ok(Some(identity)) => drop(request.extensions_mut().insert(identity)),
-        Ok(None) => {}
+        Ok(identity) => {
+            if let Some(identity) = &identity {
+                request.extensions_mut().insert(identity.clone());
+            }
+            IdentityEstablished(identity)
+        }
         Err(unknown) => {
-            tracing::warn!(target: "larder::identity", "the closure that derives the identity panicked; the request bypasses the cache");
+            let reason = unknown.0.as_str();
+            tracing::warn!(target: "larder::identity", reason, "nobody knows who asks; the request bypasses the cache");
             request.extensions_mut().insert(unknown);
+            IdentityEstablished(None)
         }
     }
 }
+
+/// The closure that derives the identity has panicked.
+pub(super) const PANICKED: IdentityUnknown = IdentityUnknown(Bypass::CallbackPanicked);
 
 impl<S: fmt::Debug> fmt::Debug for IdentityService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

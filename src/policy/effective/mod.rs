@@ -97,6 +97,7 @@ impl Policy {
             allowed_headers,
             observe_only,
             browser,
+            place: _,
             faults,
         } = self;
         let (scope, per, per_context) = scope_settings(scope);
