@@ -2,6 +2,7 @@
 
 use crate::{
     invalidation::{Checked, Footprint, Seq},
+    policy::Rules,
     semantics::{
         cache_control_writer::{CacheControl, ForCaches},
         date::{Timestamp, http_date},
@@ -16,7 +17,10 @@ use http::{
     header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, DATE, EXPIRES, SET_COOKIE},
 };
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -48,6 +52,8 @@ pub(crate) struct Entry {
     pub(crate) discard_at: Timestamp,
     /// What clients are told, in place of what the handler said to the cache.
     pub(crate) browser: Option<CacheControl>,
+    /// What the handler said of storing it, where that is not the policy of the layer.
+    pub(crate) handler: Option<Arc<Rules>>,
     pub(crate) checked: Checked,
     pub(crate) refresh: Gate,
 }
@@ -65,6 +71,7 @@ pub(crate) struct Origin {
     pub(crate) footprint: Footprint,
     pub(crate) stamp: Seq,
     pub(crate) started: u64,
+    pub(crate) handler: Option<Arc<Rules>>,
 }
 
 /// How an entry is kept, as the policy says.
@@ -80,7 +87,8 @@ pub(crate) struct Keeping<'a> {
 
 impl Entry {
     pub(crate) fn new(origin: Origin, body: Bytes, trailers: Option<HeaderMap>, how: Keeping<'_>) -> Self {
-        let Origin { status, mut headers, for_caches, storable, received, age, footprint, stamp, started } = origin;
+        let Origin { status, mut headers, for_caches, storable, received, age, footprint, stamp, started, handler } =
+            origin;
         strip_connection_fields(&mut headers);
         if how.set_cookie == SetCookie::Strip {
             headers.remove(SET_COOKIE);
@@ -113,6 +121,7 @@ impl Entry {
             discard_at: lifespan.usable_until().saturating_add(keep),
             lifespan,
             browser: how.browser,
+            handler,
             checked: Checked::default(),
             refresh: Gate::default(),
         }
@@ -145,7 +154,10 @@ impl Entry {
             headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum()
         };
         let trailers = self.trailers.as_deref().map_or(0, fields);
-        (self.body.len() + fields(&self.head) + fields(&self.hidden) + trailers + ENTRY_OVERHEAD) as u64
+        let nominated: usize = self.nominated.iter().map(|name| name.as_str().len() + FIELD_OVERHEAD).sum();
+        let rows = self.footprint.len() * size_of::<u64>();
+        (self.body.len() + nominated + rows + fields(&self.head) + fields(&self.hidden) + trailers + ENTRY_OVERHEAD)
+            as u64
     }
 }
 

@@ -94,6 +94,8 @@ pub enum NotStored {
     InnerPolicy,
     /// The policy only observes.
     ObserveOnly,
+    /// The identity in the key has so many values that the response could be invalidated in over 512 ways.
+    IdentityTooLarge,
     /// An identity was established inside of the cache, too late to be part of the key: the identity layer belongs
     /// outside.
     IdentityAfterCache,
@@ -179,6 +181,7 @@ impl NotStored {
             Self::HandlerPolicy => "handler-policy",
             Self::InnerPolicy => "inner-policy",
             Self::ObserveOnly => "observe-only",
+            Self::IdentityTooLarge => "identity-too-large",
             Self::IdentityAfterCache => "identity-after-cache",
         }
     }
@@ -200,6 +203,7 @@ impl NotStored {
             Self::HandlerPolicy,
             Self::InnerPolicy,
             Self::ObserveOnly,
+            Self::IdentityTooLarge,
             Self::IdentityAfterCache,
         ])
     }

@@ -8,7 +8,7 @@ use crate::{
     semantics::{date::Timestamp, invalidation, target::Target},
 };
 use http::{
-    HeaderMap, HeaderValue, Method, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri,
     header::{CONTENT_ENCODING, CONTENT_TYPE},
     request::Parts,
     uri::Scheme,
@@ -122,20 +122,21 @@ impl Facts {
 /// The verdict on a request, before anything is looked up.
 pub(crate) fn admit(rules: &Rules, parts: &Parts, body: BodyFacts, now: Timestamp) -> Admission {
     let mut facts = Facts::of(&parts.headers);
+    if facts.has(Facts::METHOD_OVERRIDE) || parts.uri.query().is_some_and(names_a_method) {
+        return Admission::Bypass(Bypass::MethodOverride, Some(Box::new(Change::of(rules, parts))));
+    }
     let cacheable = (rules.get && parts.method == Method::GET) || (rules.head && parts.method == Method::HEAD);
     if !cacheable {
-        if rules.content_methods.contains(&parts.method) {
-            return match rules.grpc && !is_grpc(&parts.headers) {
-                true => Admission::Bypass(Bypass::Method, None),
-                false if body.readable => Admission::Read(facts),
-                false => Admission::Bypass(Bypass::Content, None),
+        if rules.content_methods.contains(&parts.method) && (!rules.grpc || is_grpc(&parts.headers)) {
+            // What bypasses whatever its content is passes unread.
+            return match admit_with_content(rules, parts, &[], facts, now) {
+                Err(reason) => Admission::Bypass(reason, None),
+                Ok(_) if body.readable => Admission::Read(facts),
+                Ok(_) => Admission::Bypass(Bypass::Content, None),
             };
         }
         let change = !invalidation::is_safe(&parts.method);
         return Admission::Bypass(Bypass::Method, change.then(|| Box::new(Change::of(rules, parts))));
-    }
-    if facts.has(Facts::METHOD_OVERRIDE) || parts.uri.query().is_some_and(names_a_method) {
-        return Admission::Bypass(Bypass::MethodOverride, Some(Box::new(Change::of(rules, parts))));
     }
     if rules.credential_headers.iter().any(|name| parts.headers.contains_key(name)) {
         facts.0 |= Facts::CREDENTIALS.0;
@@ -206,12 +207,12 @@ pub(crate) fn admit_with_content(
 fn write_content(key: &mut KeyBuf, parts: &Parts, content: &[u8]) {
     key.part(Part::Method, parts.method.as_str().as_bytes());
     key.part(Part::Body, blake3::hash(content).as_bytes());
-    for name in [CONTENT_TYPE, CONTENT_ENCODING] {
+    for name in [CONTENT_TYPE, CONTENT_ENCODING, HeaderName::from_static("grpc-encoding")] {
         write_lines(key, Part::Header, &name, &parts.headers);
     }
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     kind.and_then(|kind| kind.strip_prefix(b"application/grpc")).is_some_and(|rest| !rest.starts_with(b"-web"))
 }
@@ -272,7 +273,7 @@ fn names_a_method(query: &str) -> bool {
 impl Change {
     /// What a request is about to change. Where it is not clear which host is meant, every one is.
     pub(crate) fn of(rules: &Rules, parts: &Parts) -> Self {
-        let uri = target_uri(rules, parts).unwrap_or(Cow::Borrowed(&parts.uri));
+        let uri = target_uri(rules, parts).unwrap_or_else(|_| Cow::Borrowed(client_uri(parts)));
         let target = Target::of(&uri, &parts.headers, scheme(parts));
         let owned = |text: Option<&str>| text.map(str::to_owned);
         match target {

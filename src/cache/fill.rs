@@ -2,7 +2,7 @@
 
 use super::Cache;
 use crate::{
-    cache::{Change, Facts, target_uri},
+    cache::{Change, Facts, client_uri, is_grpc, target_uri},
     entry::{Entry, Keeping, Origin, take},
     identity::Identity,
     invalidation::{Footprint, Seq, Subject, records_of},
@@ -41,6 +41,8 @@ use std::{
 pub(crate) struct Fill {
     cache: Cache,
     rules: Arc<Rules>,
+    /// The rules, where they are what the handler said.
+    handler: Option<Arc<Rules>>,
     key: KeyBuf,
     target: KeyedTarget,
     /// The request as the client sent it: its fields select the variant.
@@ -89,13 +91,14 @@ impl Fill {
         facts: Facts,
         directives: Option<&RequestDirectives>,
     ) -> Self {
-        let uri = target_uri(rules, parts).map_or_else(|_| parts.uri.clone(), Cow::into_owned);
+        let uri = target_uri(rules, parts).map_or_else(|_| client_uri(parts).clone(), Cow::into_owned);
         let credentials = facts.has(Facts::CREDENTIALS);
         Self {
             target: KeyedTarget::of(rules, &uri, parts),
             identity: parts.extensions.get::<Identity>().cloned(),
             cache: cache.clone(),
             rules: Arc::clone(rules),
+            handler: None,
             key,
             request: parts.headers.clone(),
             asked: StoreRequest {
@@ -114,7 +117,7 @@ impl Fill {
     pub(crate) fn adopt(&mut self, policy: &Policy) -> Result<(), NotStored> {
         match self.rules.with_storing_of(policy, self.cache.unit()) {
             Ok(rules) => {
-                self.rules = Arc::new(rules);
+                self.follow(Some(Arc::new(rules)));
                 Ok(())
             }
             Err(error) => {
@@ -127,6 +130,20 @@ impl Fill {
     /// What clients are told of an answer that is stored.
     pub(crate) fn browser(&self) -> Option<CacheControl> {
         self.rules.browser
+    }
+
+    /// Follows what a handler said before, unless it has said something else since.
+    pub(crate) fn follow(&mut self, handler: Option<Arc<Rules>>) {
+        if let Some(handler) = handler.filter(|_| self.handler.is_none()) {
+            self.rules = Arc::clone(&handler);
+            self.handler = Some(handler);
+        }
+    }
+
+    /// Follows the policy of the layer again: another answer is asked for.
+    pub(crate) fn forget_handler(&mut self, rules: &Arc<Rules>) {
+        self.rules = Arc::clone(rules);
+        self.handler = None;
     }
 
     pub(crate) fn max_body(&self) -> u64 {
@@ -176,7 +193,7 @@ impl Fill {
     }
 
     /// Records the body of an answer that may be stored.
-    pub(crate) fn record(self, head: RecordedHead, declared: Option<u64>) -> Recording {
+    pub(crate) fn record(self, head: RecordedHead, declared: Option<u64>, replaces: Option<Arc<Entry>>) -> Recording {
         let limit = self.rules.max_body;
         let expected = declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(limit);
         Recording {
@@ -184,16 +201,27 @@ impl Fill {
             bytes: BytesMut::with_capacity(expected.min(READ_AHEAD)),
             trailers: None,
             declared,
+            replaces,
             limit,
         }
     }
 
     /// Takes in a 304 to a validation of `entry` (RFC 9111 §4.3.4).
-    pub(crate) fn freshen(&self, entry: &Arc<Entry>, answer: &HeaderMap, for_caches: Option<&ForCaches>) -> Freshening {
+    /// `allowed` is what speaks against storing it anew, beside the head.
+    pub(crate) fn freshen(
+        &self,
+        entry: &Arc<Entry>,
+        answer: &HeaderMap,
+        for_caches: Option<&ForCaches>,
+        allowed: Result<(), NotStored>,
+    ) -> Freshening {
         let received = self.cache.now();
         let stored = entry.origin_head(self.cache.status_line().hit());
         match freshen(&stored, answer, received) {
-            Freshened::Head(head) => self.restore(entry, head, for_caches.or(entry.for_caches.as_deref()), received),
+            Freshened::Head(head) => {
+                let for_caches = for_caches.or(entry.for_caches.as_deref());
+                self.restore(entry, head, for_caches, received, allowed)
+            }
             _ => Freshening::Mismatch,
         }
     }
@@ -205,9 +233,10 @@ impl Fill {
         headers: HeaderMap,
         for_caches: Option<&ForCaches>,
         received: Timestamp,
+        allowed: Result<(), NotStored>,
     ) -> Freshening {
         let trailers = entry.trailers.as_deref().cloned();
-        let judged = self.judge(entry.status, &headers, for_caches, received);
+        let judged = allowed.and_then(|()| self.judge(entry.status, &headers, for_caches, received));
         let for_caches = for_caches.cloned();
         match judged {
             Ok((storable, age)) => {
@@ -250,6 +279,7 @@ impl Fill {
             footprint,
             stamp: self.stamp,
             started: self.started,
+            handler: self.handler.clone(),
         };
         let how = Keeping {
             set_cookie: self.rules.store.set_cookie,
@@ -264,10 +294,7 @@ impl Fill {
     /// The key under which an answer is found: what it says of its query counts, and is remembered for the next request.
     fn key_of(&self, answer: &HeaderMap) -> Key {
         let KeyedTarget { path, query, .. } = &self.target;
-        let said = no_vary_search(answer);
-        if said != self.cache.searches().of(path) {
-            self.cache.searches().learn(path, said.as_ref());
-        }
+        let said = self.cache.searches().learn(path, no_vary_search(answer));
         Key::from(&self.key.with_query(query.as_deref(), said.as_ref()))
     }
 
@@ -286,7 +313,23 @@ impl Fill {
         footprint
     }
 
+    /// An answer that was to be stored is not. It was complete all the same for these reasons, and ends what it was to
+    /// replace.
+    fn refuse(&self, reason: NotStored, replaces: Option<Arc<Entry>>) {
+        self.cache.counters().not_stored(reason);
+        let complete = matches!(
+            reason,
+            NotStored::TooLarge | NotStored::NoRoom | NotStored::GrpcStatus | NotStored::Refused(Refusal::SetCookie)
+        );
+        if let Some(entry) = replaces.filter(|_| complete) {
+            self.cache.remove(self.key.as_bytes(), &entry);
+        }
+    }
+
     fn store(&self, entry: &Arc<Entry>) -> Result<(), NotStored> {
+        if entry.footprint.len() > MAX_ROWS {
+            return Err(NotStored::IdentityTooLarge);
+        }
         if !self.cache.is_live(entry) {
             return Err(NotStored::Invalidated);
         }
@@ -321,6 +364,8 @@ pub(crate) struct Recording {
     bytes: BytesMut,
     trailers: Option<HeaderMap>,
     declared: Option<u64>,
+    /// The stored response that this answer ends, also where it turns out that it cannot be stored itself.
+    replaces: Option<Arc<Entry>>,
     limit: usize,
 }
 
@@ -357,7 +402,11 @@ impl Recording {
         if self.declared.is_some_and(|declared| declared != self.bytes.len() as u64) {
             return self.give_up(NotStored::WrongLength);
         }
-        if self.open.as_ref().is_some_and(|(fill, head)| fill.rules.grpc && !self.succeeded(head)) {
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|(fill, head)| fill.rules.grpc && is_grpc(&fill.request) && !self.succeeded(head))
+        {
             return self.give_up(NotStored::GrpcStatus);
         }
         let Some((fill, head)) = self.open.take() else { return };
@@ -365,14 +414,14 @@ impl Recording {
             match fill.rules.store.set_cookie {
                 SetCookie::Strip => drop(trailers.remove(SET_COOKIE)),
                 SetCookie::Keep => {}
-                SetCookie::Refuse => return fill.cache.counters().not_stored(NotStored::Refused(Refusal::SetCookie)),
+                SetCookie::Refuse => return fill.refuse(NotStored::Refused(Refusal::SetCookie), self.replaces.take()),
             }
         }
         // A copy of the right size: the buffer may be twice as large.
         let body = Bytes::copy_from_slice(&std::mem::take(&mut self.bytes));
         let entry = Arc::new(fill.entry(head, body, self.trailers.take()));
         if let Err(reason) = fill.store(&entry) {
-            fill.cache.counters().not_stored(reason);
+            fill.refuse(reason, self.replaces.take());
         }
     }
 
@@ -384,7 +433,7 @@ impl Recording {
 
     fn give_up(&mut self, reason: NotStored) {
         if let Some((fill, _)) = self.open.take() {
-            fill.cache.counters().not_stored(reason);
+            fill.refuse(reason, self.replaces.take());
         }
         self.bytes = BytesMut::new();
     }
@@ -438,6 +487,9 @@ fn once() -> Storable {
         stale_if_error: Duration::ZERO,
     }
 }
+
+/// What can be invalidated in more ways is not stored: each is looked up when anything is invalidated.
+const MAX_ROWS: usize = 512;
 
 /// A declared length is believed this far before the bytes are there.
 const READ_AHEAD: usize = 256 * 1024;

@@ -11,7 +11,9 @@ mod lookup;
 mod observe;
 mod status;
 
-pub(crate) use admit::{Admission, BodyFacts, Change, Facts, admit, admit_with_content, client_uri, target_uri};
+pub(crate) use admit::{
+    Admission, BodyFacts, Change, Facts, admit, admit_with_content, client_uri, is_grpc, target_uri,
+};
 pub(crate) use answer::{StoredBody, answer, nothing_stored, say_hit};
 pub use builder::{CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError};
 pub use counters::Stats;

@@ -142,7 +142,7 @@ pub(crate) fn records_of(
     let mut records = Vec::new();
     for rule in [&QueryRule::All].into_iter().chain(rules) {
         let kept = target.query.and_then(|query| rule.kept(query));
-        let normal = said.as_ref().map(|said| row(said.normal_query(kept.as_deref()).as_deref()));
+        let normal = said.as_ref().map(|said| row(said.variance.normal_query(kept.as_deref()).as_deref()));
         for record in [Some(row(kept.as_deref())), normal].into_iter().flatten() {
             if !records.contains(&record) {
                 records.push(record);

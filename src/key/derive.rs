@@ -10,7 +10,7 @@ use crate::{
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri,
-    header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE, HOST},
+    header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE, FORWARDED, HOST},
     request::Parts,
     uri::PathAndQuery,
 };
@@ -322,7 +322,7 @@ fn write_forwarded(key: &mut KeyBuf, headers: &HeaderMap) {
     let mut names: SmallVec<[&HeaderName; 4]> = headers.keys().filter(|name| is_forwarding(name.as_str())).collect();
     names.sort_unstable_by_key(|name| name.as_str());
     for name in names {
-        if name == http::header::FORWARDED {
+        if name == FORWARDED {
             let values: Vec<_> =
                 headers.get_all(name).iter().flat_map(|line| forwarded_origin(line.as_bytes())).collect();
             key.part_named(Part::Forwarded, name.as_str(), values.iter().map(Vec::as_slice));
@@ -356,6 +356,17 @@ fn forwarded_origin(line: &[u8]) -> Vec<Vec<u8>> {
             pairs.filter(|pair| !address(pair)).collect::<Vec<_>>().join(&b';')
         })
         .collect()
+}
+
+/// Leaves in `Forwarded` only what is part of the key.
+pub(crate) fn narrow_forwarded(headers: &mut HeaderMap) {
+    let lines: Vec<_> = headers.get_all(FORWARDED).iter().flat_map(|line| forwarded_origin(line.as_bytes())).collect();
+    headers.remove(FORWARDED);
+    for line in lines.into_iter().filter(|line| !line.is_empty()) {
+        if let Ok(line) = HeaderValue::from_bytes(&line) {
+            headers.append(FORWARDED, line);
+        }
+    }
 }
 
 /// Whether every quote is closed, with nothing inside that separates elements or pairs.

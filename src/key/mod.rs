@@ -9,7 +9,7 @@ mod search;
 mod text;
 
 pub use derive::UtcOffset;
-pub(crate) use derive::{CustomPart, KeyRules, QueryRule, is_forwarding, keyed_uri, write_lines};
+pub(crate) use derive::{CustomPart, KeyRules, QueryRule, is_forwarding, keyed_uri, narrow_forwarded, write_lines};
 pub(crate) use search::Searches;
 
 use smallvec::SmallVec;

@@ -2,7 +2,8 @@
 //!
 //! A response says so only once it is there, so it is remembered by path, and the next request has its query put into the
 //! key in the normal form of what was said. What was said is itself part of the key: a response is found only by requests
-//! that are equivalent to its own by what it says itself.
+//! that are equivalent to its own by what it says itself. So is when it was first said: while it is forgotten, an
+//! invalidation does not know the normal form, so what was stored before is not found again.
 
 use super::{KeyBuf, Part, text::parts};
 use crate::semantics::no_vary_search::SearchVariance;
@@ -10,48 +11,61 @@ use std::{
     collections::HashMap,
     sync::{
         PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 /// What was said last, by path.
 #[derive(Debug, Default)]
 pub(crate) struct Searches {
-    any: AtomicBool,
-    said: RwLock<HashMap<String, SearchVariance>>,
+    /// Raised with everything that is learnt; 0 as long as nothing was.
+    learnt: AtomicU64,
+    said: RwLock<HashMap<String, Said>>,
+}
+
+/// What was said, and as the how manieth thing that was learnt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) variance: SearchVariance,
+    learnt: u64,
 }
 
 impl Searches {
-    pub(crate) fn of(&self, path: &str) -> Option<SearchVariance> {
-        if !self.any.load(Relaxed) {
+    pub(crate) fn of(&self, path: &str) -> Option<Said> {
+        if self.learnt.load(Relaxed) == 0 {
             return None;
         }
         self.said.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
     }
 
-    pub(crate) fn learn(&self, path: &str, said: Option<&SearchVariance>) {
-        let mut all = self.said.write().unwrap_or_else(PoisonError::into_inner);
-        match said {
-            None => drop(all.remove(path)),
-            Some(said) => {
-                // What is forgotten is learnt again with the next response.
-                if all.len() >= MOST {
-                    all.clear();
-                }
-                all.insert(path.to_owned(), said.clone());
-                self.any.store(true, Relaxed);
-            }
+    /// Takes note of what an answer says, and tells as what it counts.
+    pub(crate) fn learn(&self, path: &str, variance: Option<SearchVariance>) -> Option<Said> {
+        let known = self.of(path);
+        if known.as_ref().map(|said| &said.variance) == variance.as_ref() {
+            return known;
         }
+        let mut all = self.said.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(variance) = variance else {
+            all.remove(path);
+            return None;
+        };
+        // What is forgotten is learnt again with the next response.
+        if all.len() >= MOST {
+            all.clear();
+        }
+        let said = Said { variance, learnt: self.learnt.fetch_add(1, Relaxed) + 1 };
+        all.insert(path.to_owned(), said.clone());
+        Some(said)
     }
 }
 
 /// Writes the query as it counts.
-pub(crate) fn write_query(key: &mut KeyBuf, query: Option<&str>, said: Option<&SearchVariance>) {
+pub(crate) fn write_query(key: &mut KeyBuf, query: Option<&str>, said: Option<&Said>) {
     match (said, query) {
         (None, None) => {}
         (None, Some(query)) => key.part(Part::Query, query.as_bytes()),
         (Some(said), query) => {
-            let normal = said.normal_query(query);
+            let normal = said.variance.normal_query(query);
             key.part_named(Part::Search, &format!("{said:?}"), normal.iter().map(String::as_bytes));
         }
     }
@@ -59,7 +73,7 @@ pub(crate) fn write_query(key: &mut KeyBuf, query: Option<&str>, said: Option<&S
 
 impl KeyBuf {
     /// The same key, with the query as it counts by what the response has said.
-    pub(crate) fn with_query(&self, query: Option<&str>, said: Option<&SearchVariance>) -> Self {
+    pub(crate) fn with_query(&self, query: Option<&str>, said: Option<&Said>) -> Self {
         let mut key = Self::default();
         for (part, value) in parts(self.as_bytes()) {
             if !matches!(part, Part::Query | Part::Search) {
@@ -82,11 +96,11 @@ mod tests {
     use crate::semantics::no_vary_search::no_vary_search;
     use http::{HeaderMap, HeaderValue};
 
-    fn said(value: &'static str) -> Option<SearchVariance> {
+    fn variance(value: &'static str) -> Option<SearchVariance> {
         no_vary_search(&HeaderMap::from_iter([("no-vary-search".parse().unwrap(), HeaderValue::from_static(value))]))
     }
 
-    fn key(query: Option<&str>, said: Option<&SearchVariance>) -> KeyBuf {
+    fn key(query: Option<&str>, said: Option<&Said>) -> KeyBuf {
         let mut key = KeyBuf::default();
         key.part(Part::Method, b"GET");
         key.part(Part::Path, b"/x");
@@ -97,7 +111,9 @@ mod tests {
 
     #[test]
     fn a_key_can_be_made_anew() {
-        let (utm, order) = (said("params=(\"utm\")"), said("key-order"));
+        let searches = Searches::default();
+        let utm = searches.learn("/utm", variance("params=(\"utm\")"));
+        let order = searches.learn("/order", variance("key-order"));
         for query in [None, Some(""), Some("b=1&utm=2"), Some("utm=3&b=1")] {
             for from in [None, utm.as_ref(), order.as_ref()] {
                 for to in [None, utm.as_ref(), order.as_ref()] {
@@ -110,15 +126,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
-        let (searches, utm) = (Searches::default(), said("params=(\"utm\")"));
+    fn what_is_remembered_is_bounded_and_what_was_forgotten_is_new() {
+        let (searches, utm) = (Searches::default(), variance("params=(\"utm\")"));
+        let first = searches.learn("/x", utm.clone());
+        assert_eq!(searches.learn("/x", utm.clone()), first);
         for path in 0..2 * MOST {
-            searches.learn(&path.to_string(), utm.as_ref());
+            searches.learn(&path.to_string(), utm.clone());
         }
         assert!(searches.said.read().unwrap().len() <= MOST);
-        searches.learn("/x", utm.as_ref());
-        assert_eq!(searches.of("/x"), utm);
-        searches.learn("/x", None);
         assert_eq!(searches.of("/x"), None);
+        let again = searches.learn("/x", utm.clone());
+        assert!(again.is_some() && again != first);
+        assert_eq!(searches.learn("/x", None), None);
+        assert_ne!(searches.learn("/x", utm), again);
     }
 }

@@ -106,7 +106,13 @@ impl Rules {
             refuse_if: policy.refuse_if.clone(),
             fresh_until: policy.fresh_until.clone(),
             ignored_vary: policy.ignored_vary.clone(),
-            sealed: policy.sealed.then(|| policy.visible_headers()),
+            sealed: policy.sealed.then(|| {
+                let mut visible = policy.visible_headers();
+                if policy.grpc || !policy.content_methods.is_empty() {
+                    visible.extend(SEEN_WITH_CONTENT.map(HeaderName::from_static));
+                }
+                visible
+            }),
             observe_only: policy.observe_only,
             browser: policy.browser,
         })
@@ -132,15 +138,29 @@ impl Rules {
                  policy of the layer",
             ));
         }
+        let says_who = |name: &&HeaderName| self.credential_headers.contains(*name);
+        if let Some(name) = other.ignored_vary.iter().find(says_who) {
+            return Err(PolicyError::new(format!("ignore_vary([{name}]): to the layer this field says who asks")));
+        }
+        let refuse_if = match (&self.refuse_if, other.refuse_if) {
+            (Some(own), Some(more)) => {
+                let own = Arc::clone(own);
+                Some(Arc::new(move |request: &_, answer: &_| own(request, answer) || more(request, answer))
+                    as ResponseIs)
+            }
+            (own, more) => more.or_else(|| own.clone()),
+        };
+        let store =
+            StoreRules { targets: self.store.targets.clone(), set_cookie: self.store.set_cookie, ..other.store };
         Ok(Self {
-            store: other.store,
+            store,
             max_body: other.max_body,
             max_variants: other.max_variants,
             keep: other.keep,
-            refuse_if: other.refuse_if,
+            refuse_if,
             fresh_until: other.fresh_until,
             ignored_vary: other.ignored_vary,
-            observe_only: other.observe_only,
+            observe_only: self.observe_only || other.observe_only,
             browser: other.browser,
             ..self.clone()
         })
@@ -177,3 +197,14 @@ fn encoded<const N: usize>(parts: [(Part, Option<&str>); N]) -> Box<[u8]> {
     }
     key.as_bytes().into()
 }
+
+/// What says how the content is to be read: the first three are keyed, the others are of the message.
+const SEEN_WITH_CONTENT: [&str; 7] = [
+    "content-type",
+    "content-encoding",
+    "grpc-encoding",
+    "grpc-accept-encoding",
+    "content-length",
+    "te",
+    "transfer-encoding",
+];

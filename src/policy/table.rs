@@ -137,7 +137,7 @@ fn is_ambiguous(path: &str) -> bool {
     let encoded = path.as_bytes().windows(3).filter(|window| window[0] == b'%').any(|window| {
         let digits = std::str::from_utf8(&window[1..]).ok();
         let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        byte.is_none_or(|byte| odd(byte) && byte != b' ' || b"/?#%.".contains(&byte))
+        byte.is_none_or(|byte| odd(byte) && byte != b' ' || b"/?#%.-_~".contains(&byte) || byte.is_ascii_alphanumeric())
     });
     let cut = path.len() > 1 && path.as_bytes()[path.len() - 2..].contains(&b'%');
     let segments = || path.split('/').skip(1);

@@ -39,6 +39,21 @@ pub fn strip_connection_fields_but(headers: &mut HeaderMap, keep: impl Fn(&Heade
     }
 }
 
+/// Whether a name in `Connection` is one that speaks of the connection itself.
+pub fn is_of_the_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "close"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
+
 /// Takes the fields for which the closure says yes out of what `Connection` names.
 pub fn withdraw_nominations(headers: &mut HeaderMap, withdrawn: impl Fn(&HeaderName) -> bool) {
     let kept: Vec<HeaderName> = connection_nominated(headers).into_iter().filter(|name| !withdrawn(name)).collect();

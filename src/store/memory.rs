@@ -213,6 +213,9 @@ impl Slot {
             nominated.sort_by(|a, b| a.as_str().cmp(b.as_str()));
             nominated.dedup();
             if nominated.len() > old.nominated.len() {
+                if variants.iter().any(|variant| variant.entry.started > entry.started) {
+                    return Err(NotStored::Superseded);
+                }
                 variants.clear();
             }
         }

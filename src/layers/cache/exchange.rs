@@ -11,17 +11,16 @@ use crate::{
     cache::{Act, Facts, Fill, Forwarded, Freshening, RecordedHead, answer, strip_own_fields},
     entry::Entry,
     identity::{Identity, IdentityEstablished},
-    key::{KeyBuf, is_forwarding, keyed_uri},
+    key::{KeyBuf, is_forwarding, keyed_uri, narrow_forwarded},
     layers::stats::RequestStats,
     outcome::{NotStored, Outcome},
     policy::Policy,
     semantics::{
         cache_control::RequestDirectives,
-        cache_control_writer::ForCaches,
         cache_status::Forward,
         content_coding,
         date::Timestamp,
-        fields::{connection_nominated, strip_connection_fields_but, withdraw_nominations},
+        fields::{connection_nominated, is_of_the_connection, strip_connection_fields_but, withdraw_nominations},
         storable::{Refusal, answers_one_request, is_passing_trouble},
         validation::{head_agrees, make_conditional},
         validator,
@@ -30,8 +29,10 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, Method, Request, Response, StatusCode,
-    header::{ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPIRES, RANGE, SET_COOKIE},
+    Extensions, HeaderMap, HeaderName, Method, Request, Response, StatusCode,
+    header::{
+        ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, ETAG, EXPIRES, LAST_MODIFIED, RANGE, SET_COOKIE,
+    },
     request::Parts,
 };
 use http_body::Body;
@@ -89,7 +90,7 @@ where
         },
         Ok(response) if head => Ok(job.take_head(&parts, response)),
         Ok(response) if validating && response.status() == StatusCode::NOT_MODIFIED => {
-            match (job.take_not_modified(&parts, response.headers(), response.extensions().get()), again) {
+            match (job.take_not_modified(&parts, &response), again) {
                 (Ok(answered), _) => Ok(answered),
                 (Err(job), Some(inner)) => job.refetch(inner, parts, content.body()).await,
                 (Err(job), None) => Ok(job.conclude(&parts, response)),
@@ -205,7 +206,11 @@ impl Job {
         Filling::mark(&mut sent, cache, rules);
         // A client may name in `Connection` what is in the key, or who it is: a service that obeys must not miss that.
         if sent.headers.contains_key(CONNECTION) {
-            withdraw_nominations(&mut sent.headers, |name| rules.tells_apart(name));
+            // Which fields an identity was made of is not known.
+            let known = sent.extensions.get::<Identity>().is_some();
+            withdraw_nominations(&mut sent.headers, |name| {
+                rules.tells_apart(name) || (known && !is_of_the_connection(name))
+            });
         }
         if let Some(uri) = keyed_uri(&sent.uri, &rules.key) {
             sent.uri = uri;
@@ -237,6 +242,7 @@ impl Job {
         for name in hidden {
             sent.headers.remove(name);
         }
+        narrow_forwarded(&mut sent.headers);
         if let Some(identity) = sent.extensions.get::<Identity>() {
             let scope = &self.shared.rules.scope;
             let narrowed = identity.narrowed(|name| scope.keys_on(name));
@@ -260,7 +266,7 @@ impl Job {
         let now = cache.now();
         let request = self.directives.as_ref();
         let entry = self.stored.as_ref().filter(|entry| entry.lifespan.allows_error(request, now))?;
-        if !cache.is_live(entry) {
+        if self.facts.has(Facts::REFETCH) || !cache.is_live(entry) {
             return None;
         }
         entry.refresh.shut_if_idle(now.saturating_add(BACK_OFF));
@@ -273,12 +279,12 @@ impl Job {
 
     /// A 304 to our own question. Gives the job back if the inner service meant another representation.
     fn take_not_modified<B>(
-        self,
+        mut self,
         parts: &Parts,
-        news: &HeaderMap,
-        for_caches: Option<&ForCaches>,
+        answered: &Response<B>,
     ) -> Result<Response<ResponseBody<B>>, Box<Self>> {
-        let freshening = self.stored.as_ref().map(|stored| self.fill.freshen(stored, news, for_caches));
+        let news = answered.headers();
+        let freshening = self.stored.clone().map(|stored| self.freshen(&stored, parts, answered));
         let (entry, stored) = match freshening {
             Some(Freshening::Stored(entry)) => (entry, true),
             Some(Freshening::Gone(entry)) => (entry, false),
@@ -301,6 +307,18 @@ impl Job {
         Ok(response.map(ResponseBody::stored))
     }
 
+    /// Takes in what an answer says of a stored response that it has no body for.
+    fn freshen<B>(&mut self, stored: &Arc<Entry>, parts: &Parts, answered: &Response<B>) -> Freshening {
+        let extensions = answered.extensions();
+        let (mut head, ()) = Response::new(()).into_parts();
+        head.status = answered.status();
+        head.headers = answered.headers().clone();
+        // What the handler said with the answer that is stored holds as long as it says nothing else.
+        self.fill.follow(stored.handler.clone());
+        let allowed = self.may_store(parts, extensions).and_then(|()| self.fill.consult(parts, &head));
+        self.fill.freshen(stored, &head.headers, extensions.get(), allowed)
+    }
+
     /// Asks again without conditions: the stored response and the inner service do not speak of the same thing.
     async fn refetch<S, ReqBody, ResBody>(
         mut self: Box<Self>,
@@ -312,6 +330,7 @@ impl Job {
         S: Service<Request<ReqBody>, Response = Response<ResBody>>,
         ResBody: Body<Data = Bytes>,
     {
+        self.fill.forget_handler(&self.shared.rules);
         let mut question = self.question(&parts);
         validator::strip_conditionals(&mut question.headers);
         question.headers.remove(RANGE);
@@ -326,24 +345,29 @@ impl Job {
     }
 
     /// An answer to HEAD: it fills nothing, and tells whether the stored response still holds (RFC 9111 §4.3.5).
-    fn take_head<B>(self, parts: &Parts, mut response: Response<B>) -> Response<ResponseBody<B>> {
-        let Shared { cache, rules, .. } = &*self.shared;
+    fn take_head<B>(mut self, parts: &Parts, mut response: Response<B>) -> Response<ResponseBody<B>> {
         self.count(Outcome::Miss);
-        let note = Forwarded { status: Some(response.status()), key: Some(self.fill.key()), ..Forwarded::default() };
-        let news = response.headers().clone();
-        strip_own_fields(response.headers_mut(), rules);
-        cache.status_line().say_forwarded(response.headers_mut(), self.forward, note, false);
-        // The service did not see what selected the stored response, if `Connection` names it.
+        let shared = Arc::clone(&self.shared);
+        let Shared { cache, rules, .. } = &*shared;
         let unseen = connection_nominated(&parts.headers);
+        // The service did not see what selected the stored response, if `Connection` names it.
         if response.status() == StatusCode::OK
-            && let Some(entry) = self.stored.filter(|entry| !unseen.iter().any(|name| entry.nominated.contains(name)))
+            && let Some(entry) =
+                self.stored.clone().filter(|entry| !unseen.iter().any(|name| entry.nominated.contains(name)))
         {
-            if head_agrees(&entry.head, &news, entry.body.len() as u64) {
-                drop(self.fill.freshen(&entry, &news, response.extensions().get()));
-            } else {
+            let news = response.headers();
+            if !head_agrees(&entry.head, news, entry.body.len() as u64) {
                 cache.remove(self.fill.key().as_bytes(), &entry);
+            } else if rules.share_with_credentials
+                || [ETAG, LAST_MODIFIED].iter().any(|name| news.contains_key(name) && entry.head.contains_key(name))
+            {
+                // Without a validator on both sides nothing was compared. The RFC freshens all the same.
+                drop(self.freshen(&entry, parts, &response));
             }
         }
+        let note = Forwarded { status: Some(response.status()), key: Some(self.fill.key()), ..Forwarded::default() };
+        strip_own_fields(response.headers_mut(), rules);
+        cache.status_line().say_forwarded(response.headers_mut(), self.forward, note, false);
         response.map(ResponseBody::inner)
     }
 
@@ -373,7 +397,8 @@ impl Job {
                 self.count_set();
                 let for_caches = head.extensions.get().cloned();
                 let recorded = RecordedHead { status: head.status, headers: sent, for_caches, storable, age, received };
-                let mut recording = self.fill.record(recorded, declared.flatten());
+                let replaces = self.stored.filter(|_| !is_passing_trouble(head.status));
+                let mut recording = self.fill.record(recorded, declared.flatten(), replaces);
                 if body.is_end_stream() {
                     recording.end();
                 }
@@ -390,6 +415,30 @@ impl Job {
         Response::from_parts(head, body)
     }
 
+    /// Whether what was found out further in lets an answer be stored here.
+    fn may_store(&self, parts: &Parts, answer: &Extensions) -> Result<(), NotStored> {
+        if let Some(InnerPolicy(inner)) = answer.get()
+            && (*inner == self.shared.cache.id() || Filling::contains(parts, *inner))
+        {
+            return Err(NotStored::InnerPolicy);
+        }
+        let known = parts.extensions.get::<Identity>();
+        // A layer that found out further in what was known here already does no harm, unless it was to be kept from the
+        // handler.
+        let Shared { rules, .. } = &*self.shared;
+        let told = known.map(|known| match &rules.sealed {
+            Some(_) => known.narrowed(|name| rules.scope.keys_on(name)),
+            None => known.clone(),
+        });
+        if let Some(IdentityEstablished(found)) = answer.get()
+            && (known.is_none() || *found != told)
+        {
+            self.shared.warn_of_order();
+            return Err(NotStored::IdentityAfterCache);
+        }
+        self.heard
+    }
+
     fn verdict(
         &self,
         parts: &Parts,
@@ -400,19 +449,7 @@ impl Job {
         if parts.method == Method::HEAD {
             return Err(NotStored::Refused(Refusal::Status));
         }
-        let id = self.shared.cache.id();
-        if answer.extensions.get().is_some_and(|InnerPolicy(inner)| *inner == id) {
-            return Err(NotStored::InnerPolicy);
-        }
-        let known = parts.extensions.get::<Identity>();
-        // A layer that found out further in what was known here already does no harm.
-        if let Some(IdentityEstablished(found)) = answer.extensions.get()
-            && (known.is_none() || found.as_ref() != known)
-        {
-            self.shared.warn_of_order();
-            return Err(NotStored::IdentityAfterCache);
-        }
-        self.heard?;
+        self.may_store(parts, &answer.extensions)?;
         let Some(declared) = declared else { return Err(NotStored::WrongLength) };
         let verdict = self.fill.judge(answer.status, &answer.headers, answer.extensions.get(), received)?;
         self.fill.consult(parts, answer)?;

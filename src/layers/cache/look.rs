@@ -54,15 +54,18 @@ where
     if rules.observe_only {
         cache.observed().look(key.as_bytes(), now);
     }
-    let (stored, forward) = match cache.find(key.as_bytes(), &parts.headers) {
-        Found::Entry(_) if facts.has(Facts::REFETCH) => (None, Forward::Request),
+    let refetch = facts.has(Facts::REFETCH);
+    let found = if rules.observe_only { Found::Nothing } else { cache.find(key.as_bytes(), &parts.headers) };
+    let (stored, forward) = match found {
+        Found::Entry(entry) if refetch => (Some(entry), Forward::Request),
         Found::Entry(entry) if entry.lifespan.is_fresh(now) => (Some(entry), Forward::Request),
         Found::Entry(entry) => (Some(entry), Forward::Stale),
         Found::OtherVariants => (None, Forward::VaryMiss),
         Found::Nothing => (None, Forward::UriMiss),
     };
     let credentials = facts.has(Facts::CREDENTIALS);
-    let verdict = stored.as_deref().map(|entry| decide(entry, credentials, directives.as_ref(), rules, now));
+    let verdict =
+        stored.as_deref().filter(|_| !refetch).map(|entry| decide(entry, credentials, directives.as_ref(), rules, now));
     let serve = |entry: &Entry, parts: &Parts, outcome, detail| {
         cache.counters().count(outcome);
         if let Some(stats) = RequestStats::of(&parts.extensions) {

@@ -48,6 +48,11 @@ impl Filling {
         filling.0.iter().rev().find(|(id, _)| *id == cache.id()).map(|(_, rules)| &**rules)
     }
 
+    /// Whether a cache of this id further out is being filled.
+    pub(super) fn contains(parts: &Parts, id: u64) -> bool {
+        parts.extensions.get::<Self>().is_some_and(|filling| filling.0.iter().any(|(other, _)| *other == id))
+    }
+
     pub(super) fn mark(parts: &mut Parts, cache: &Cache, rules: &Arc<Rules>) {
         parts.extensions.get_or_insert_default::<Self>().0.push((cache.id(), Arc::clone(rules)));
         parts.extensions.insert(InsideCache);
@@ -162,8 +167,9 @@ impl<S, R> CacheService<S, R> {
         let (inner, shared, rebuild) = (self.inner.clone(), Arc::clone(shared), self.rebuild.clone());
         let reading = rebuild.read(body, shared.rules.max_content);
         ResponseFuture::exchange(Box::pin(async move {
+            let read = reading.await;
             let now = shared.cache.now();
-            let (reason, body) = match reading.await {
+            let (reason, body) = match read {
                 Err(body) => (Bypass::ContentTooLong, body),
                 Ok(bytes) => {
                     let content = Content { rebuild, bytes };
