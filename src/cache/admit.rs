@@ -9,22 +9,18 @@ use crate::{
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
     request::Parts,
     uri::Scheme,
 };
 use percent_encoding::percent_decode_str;
-use std::{
-    borrow::Cow,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What to do with a request.
-#[expect(clippy::large_enum_variant, reason = "the key is on the stack so that a hit allocates nothing for it")]
 #[derive(Debug)]
 pub(crate) enum Admission {
-    /// Look it up under this key.
-    Lookup(KeyBuf, Facts),
+    /// Look it up under the key.
+    Lookup(Facts),
     /// Read its content, which is part of the key, then see [`admit_with_content`].
     Read(Facts),
     /// Leave it to the inner service. If it succeeds, the change invalidates.
@@ -69,6 +65,9 @@ impl Facts {
     const REWRITTEN_URL: Self = Self(1 << 10);
     pub(crate) const ACCEPT_ENCODING: Self = Self(1 << 11);
 
+    /// A `Content-Length`, which may be zero.
+    const LENGTH: Self = Self(1 << 14);
+
     /// What is stored for the request is served to one user only.
     pub(crate) const ONE_USER: Self = Self(1 << 12);
 
@@ -88,39 +87,52 @@ impl Facts {
         self.0 & other.0 != 0
     }
 
+    #[inline]
     fn of(headers: &HeaderMap) -> Self {
         let mut facts = 0;
-        for (name, value) in headers {
-            facts |= Self::of_field(name.as_str(), value.as_bytes()).0;
+        for name in headers.keys() {
+            facts |= Self::of_field(name.as_str()).0;
+        }
+        if Self(facts).has(Self::LENGTH) && headers.get_all(CONTENT_LENGTH).iter().any(|value| value != "0") {
+            facts |= Self::CONTENT.0;
         }
         Self(facts)
     }
 
-    /// By length first: most fields of a request are none of these.
-    fn of_field(name: &str, value: &[u8]) -> Self {
+    /// By first letter and length: most fields of a request are none of these.
+    #[inline]
+    fn of_field(name: &str) -> Self {
         const NONE: Facts = Facts(0);
-        match (name.len(), name) {
-            (5, "range") => Self::RANGE,
-            (6, "cookie") => Self::COOKIE,
-            (7, "upgrade") => Self::UPGRADE,
-            (8, "if-match") => Self::DEMANDS_ORIGIN,
-            (13, "if-none-match") | (17, "if-modified-since") => Self::CONDITIONAL,
-            (13, "authorization") | (19, "proxy-authorization") => Self::CREDENTIALS,
-            (13, "cache-control") => Self::CACHE_CONTROL,
-            (13, "x-rewrite-url") | (14, "x-original-url") => Self::REWRITTEN_URL,
-            (13, "x-http-method") | (17, "x-method-override") | (22, "x-http-method-override") => Self::METHOD_OVERRIDE,
-            (14, "content-length") if value != b"0" => Self::CONTENT,
-            (15, "accept-encoding") => Self::ACCEPT_ENCODING,
-            (17, "transfer-encoding") => Self::CONTENT,
-            (19, "if-unmodified-since") => Self::DEMANDS_ORIGIN,
-            _ if matches!(name.as_bytes(), [b'x' | b'f', ..]) && is_forwarding(name) => Self::FORWARDED,
+        let Some(first) = name.as_bytes().first() else { return NONE };
+        match (first, name.len(), name) {
+            (b'a', 13, "authorization") | (b'p', 19, "proxy-authorization") => Self::CREDENTIALS,
+            (b'a', 15, "accept-encoding") => Self::ACCEPT_ENCODING,
+            (b'c', 6, "cookie") => Self::COOKIE,
+            (b'c', 13, "cache-control") => Self::CACHE_CONTROL,
+            (b'c', 14, "content-length") => Self::LENGTH,
+            (b'i', 8, "if-match") | (b'i', 19, "if-unmodified-since") => Self::DEMANDS_ORIGIN,
+            (b'i', 13, "if-none-match") | (b'i', 17, "if-modified-since") => Self::CONDITIONAL,
+            (b'r', 5, "range") => Self::RANGE,
+            (b't', 17, "transfer-encoding") => Self::CONTENT,
+            (b'u', 7, "upgrade") => Self::UPGRADE,
+            (b'x', 13, "x-rewrite-url") | (b'x', 14, "x-original-url") => Self::REWRITTEN_URL,
+            (b'x', 13, "x-http-method") | (b'x', 17, "x-method-override") | (b'x', 22, "x-http-method-override") => {
+                Self::METHOD_OVERRIDE
+            }
+            (b'x' | b'f', ..) if is_forwarding(name) => Self::FORWARDED,
             _ => NONE,
         }
     }
 }
 
 /// The verdict on a request, before anything is looked up.
-pub(crate) fn admit(rules: &Rules, parts: &Parts, body: BodyFacts, now: Timestamp) -> Admission {
+pub(crate) fn admit(
+    rules: &Rules,
+    parts: &Parts,
+    body: BodyFacts,
+    now: &dyn Fn() -> Timestamp,
+    key: &mut KeyBuf,
+) -> Admission {
     let mut facts = Facts::of(&parts.headers);
     if facts.has(Facts::METHOD_OVERRIDE) || parts.uri.query().is_some_and(names_a_method) {
         return Admission::Bypass(Bypass::MethodOverride, Some(Box::new(Change::of(rules, parts))));
@@ -129,7 +141,7 @@ pub(crate) fn admit(rules: &Rules, parts: &Parts, body: BodyFacts, now: Timestam
     if !cacheable {
         if rules.content_methods.contains(&parts.method) && (!rules.grpc || is_grpc(&parts.headers)) {
             // What bypasses whatever its content is passes unread.
-            return match admit_with_content(rules, parts, &[], facts, now) {
+            return match admit_with_content(rules, parts, &[], facts, now()) {
                 Err(reason) => Admission::Bypass(reason, None),
                 Ok(_) if body.readable => Admission::Read(facts),
                 Ok(_) => Admission::Bypass(Bypass::Content, None),
@@ -144,19 +156,21 @@ pub(crate) fn admit(rules: &Rules, parts: &Parts, body: BodyFacts, now: Timestam
     if facts.has(Facts::CONTENT) || !body.empty {
         return Admission::Bypass(Bypass::Content, None);
     }
-    match key(rules, parts, None, &mut facts, now) {
-        Ok(key) => Admission::Lookup(key, facts),
+    match write_key(rules, parts, None, &mut facts, now, key) {
+        Ok(()) => Admission::Lookup(facts),
         Err(reason) => Admission::Bypass(reason, None),
     }
 }
 
-fn key(
+/// `now` is asked for only where the day is part of the key.
+fn write_key(
     rules: &Rules,
     parts: &Parts,
     content: Option<&[u8]>,
     facts: &mut Facts,
-    now: Timestamp,
-) -> Result<KeyBuf, Bypass> {
+    now: &dyn Fn() -> Timestamp,
+    key: &mut KeyBuf,
+) -> Result<(), Bypass> {
     if facts.has(Facts::UPGRADE) {
         return Err(Bypass::Upgrade);
     }
@@ -172,21 +186,27 @@ fn key(
     if says(rules.refetch_if.as_ref(), parts)? {
         facts.0 |= Facts::REFETCH.0;
     }
-    let uri = target_uri(rules, parts)?;
-    let target = Target::of(&uri, &parts.headers, scheme(parts)).map_err(Bypass::Ambiguous)?;
-    let mut key = KeyBuf::starting_with(&rules.unit_prefix);
-    let sharing = share(rules, parts, *facts, &mut key)?;
+    let mut place = None;
+    let uri = target_uri(rules, parts, &mut place)?;
+    let target = Target::of(uri, &parts.headers, scheme(parts));
+    // By reference, and so not with `?`, which would copy it.
+    let target = match &target {
+        Ok(target) => target,
+        Err(reason) => return Err(Bypass::Ambiguous(*reason)),
+    };
+    key.encoded(&rules.unit_prefix);
+    let sharing = share(rules, parts, *facts, key)?;
     *facts = facts.shared_by(sharing);
     key.encoded(&rules.policy_prefix);
     match content {
         None => key.part(Part::Method, b"GET"),
-        Some(content) => write_content(&mut key, parts, content),
+        Some(content) => write_content(key, parts, content),
     }
-    rules.key.write(&mut key, &target, parts, facts.has(Facts::FORWARDED), now)?;
+    rules.key.write(key, target, parts, facts.has(Facts::FORWARDED), now)?;
     if key.as_bytes().len() > rules.max_key {
         return Err(Bypass::KeyTooLong);
     }
-    Ok(key)
+    Ok(())
 }
 
 /// The verdict on a request whose content was read: its key.
@@ -200,7 +220,8 @@ pub(crate) fn admit_with_content(
     if rules.credential_headers.iter().any(|name| parts.headers.contains_key(name)) {
         facts.0 |= Facts::CREDENTIALS.0;
     }
-    key(rules, parts, Some(content), &mut facts, now).map(|key| (key, facts))
+    let mut key = KeyBuf::default();
+    write_key(rules, parts, Some(content), &mut facts, &|| now, &mut key).map(|()| (key, facts))
 }
 
 /// Method, type, coding and digest of the content.
@@ -218,6 +239,7 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// What a predicate of the policy says.
+#[inline]
 pub(crate) fn says(predicate: Option<&RequestIs>, parts: &Parts) -> Result<bool, Bypass> {
     match predicate {
         Some(predicate) => catch_unwind(AssertUnwindSafe(|| predicate(parts))).map_err(|_| Bypass::CallbackPanicked),
@@ -226,6 +248,7 @@ pub(crate) fn says(predicate: Option<&RequestIs>, parts: &Parts) -> Result<bool,
 }
 
 /// Writes whose response it is, and tells who shares it.
+#[inline]
 fn share(rules: &Rules, parts: &Parts, facts: Facts, key: &mut KeyBuf) -> Result<Sharing, Bypass> {
     if let Some(IdentityUnknown(reason)) = parts.extensions.get() {
         return Err(*reason);
@@ -239,12 +262,13 @@ fn share(rules: &Rules, parts: &Parts, facts: Facts, key: &mut KeyBuf) -> Result
 }
 
 /// The target as the client sent it: what the policy says, what axum remembers of it, or the request's own.
-pub(crate) fn target_uri<'a>(rules: &Rules, parts: &'a Parts) -> Result<Cow<'a, Uri>, Bypass> {
+/// `place` is for one that the policy makes.
+pub(crate) fn target_uri<'a>(rules: &Rules, parts: &'a Parts, place: &'a mut Option<Uri>) -> Result<&'a Uri, Bypass> {
     if let Some(uri) = &rules.uri {
         let uri = catch_unwind(AssertUnwindSafe(|| uri(parts))).map_err(|_| Bypass::CallbackPanicked)?;
-        return Ok(Cow::Owned(uri));
+        return Ok(place.insert(uri));
     }
-    Ok(Cow::Borrowed(client_uri(parts)))
+    Ok(client_uri(parts))
 }
 
 /// The target as the client sent it, as far as the framework tells.
@@ -273,8 +297,9 @@ fn names_a_method(query: &str) -> bool {
 impl Change {
     /// What a request is about to change. Where it is not clear which host is meant, every one is.
     pub(crate) fn of(rules: &Rules, parts: &Parts) -> Self {
-        let uri = target_uri(rules, parts).unwrap_or_else(|_| Cow::Borrowed(client_uri(parts)));
-        let target = Target::of(&uri, &parts.headers, scheme(parts));
+        let mut place = None;
+        let uri = target_uri(rules, parts, &mut place).unwrap_or_else(|_| client_uri(parts));
+        let target = Target::of(uri, &parts.headers, scheme(parts));
         let owned = |text: Option<&str>| text.map(str::to_owned);
         match target {
             Ok(target) => Self {
@@ -319,7 +344,7 @@ mod tests {
             ("x-http-method", Facts::METHOD_OVERRIDE),
             ("x-method-override", Facts::METHOD_OVERRIDE),
             ("x-http-method-override", Facts::METHOD_OVERRIDE),
-            ("content-length", Facts::CONTENT),
+            ("content-length", Facts::LENGTH),
             ("transfer-encoding", Facts::CONTENT),
             ("accept-encoding", Facts::ACCEPT_ENCODING),
             ("forwarded", Facts::FORWARDED),
@@ -333,9 +358,12 @@ mod tests {
             ("accept", Facts(0)),
             ("host", Facts(0)),
         ] {
-            assert_eq!(Facts::of_field(name, b"1"), fact, "{name}");
+            assert_eq!(Facts::of_field(name), fact, "{name}");
         }
-        assert_eq!(Facts::of_field("content-length", b"0"), Facts(0));
+        for (values, content) in [(&["0"][..], false), (&["0", "0"], false), (&["1"], true), (&["0", "1"], true)] {
+            let lines = values.iter().map(|value| (CONTENT_LENGTH, HeaderValue::from_static(value)));
+            assert_eq!(Facts::of(&lines.collect()).has(Facts::CONTENT), content, "{values:?}");
+        }
     }
 
     #[test]

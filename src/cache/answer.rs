@@ -69,11 +69,20 @@ pub(crate) fn answer(
             RangeAnswer::Parts(parts) => return partial(entry, now, &parts),
         }
     }
-    let body = match &entry.trailers {
+    whole(entry, now, stored_body(entry))
+}
+
+/// Whether such a request is answered with the stored response as it is.
+pub(crate) fn is_whole(method: &Method, facts: Facts) -> bool {
+    *method != Method::HEAD && !facts.has(Facts::CONDITIONAL) && !facts.has(Facts::RANGE)
+}
+
+#[inline]
+pub(crate) fn stored_body(entry: &Entry) -> StoredBody {
+    match &entry.trailers {
         None => StoredBody::Whole(entry.body.clone()),
         Some(trailers) => StoredBody::WithTrailers(entry.body.clone(), Some(trailers.clone())),
-    };
-    whole(entry, now, body)
+    }
 }
 
 /// There is no stored response to use, and the client wants no other (`only-if-cached`, RFC 9111 §5.2.1.7).
@@ -95,8 +104,14 @@ pub(crate) fn say_hit<B>(
     status.say_hit(response.headers_mut(), key, entry.lifespan.ttl(now), detail);
 }
 
-fn whole(entry: &Entry, now: Timestamp, body: StoredBody) -> Response<StoredBody> {
-    respond(entry.status, head(entry, now), body)
+/// The stored response with this body. Generic and inlined, so that a hit makes its response in place.
+#[inline]
+pub(crate) fn whole<B>(entry: &Entry, now: Timestamp, body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = entry.status;
+    response.headers_mut().clone_from(&entry.head);
+    set_age(response.headers_mut(), entry, now);
+    response
 }
 
 fn not_modified(entry: &Entry, now: Timestamp) -> Response<StoredBody> {
@@ -138,6 +153,12 @@ fn partial(entry: &Entry, now: Timestamp, parts: &[std::ops::Range<u64>]) -> Res
 /// The stored head with its age. `Age` stands first, so that it is found without a search.
 fn head(entry: &Entry, now: Timestamp) -> HeaderMap {
     let mut headers = entry.head.clone();
+    set_age(&mut headers, entry, now);
+    headers
+}
+
+#[inline]
+pub(crate) fn set_age(headers: &mut HeaderMap, entry: &Entry, now: Timestamp) {
     let age = entry.lifespan.age(now);
     if let Some(browser) = entry.browser {
         headers.insert(CACHE_CONTROL, browser.aged(age).to_header_value());
@@ -147,10 +168,10 @@ fn head(entry: &Entry, now: Timestamp) -> HeaderMap {
         Some((name, value)) if *name == AGE => *value = age,
         _ => drop(headers.insert(AGE, age)),
     }
-    headers
 }
 
 /// Seconds as a field value; up to an hour without allocating.
+#[inline]
 fn age_value(age: Duration) -> HeaderValue {
     static SECONDS: LazyLock<Box<[&'static str]>> =
         LazyLock::new(|| (0..3600).map(|second: u32| &*Box::leak(second.to_string().into_boxed_str())).collect());

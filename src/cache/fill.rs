@@ -91,10 +91,11 @@ impl Fill {
         facts: Facts,
         directives: Option<&RequestDirectives>,
     ) -> Self {
-        let uri = target_uri(rules, parts).map_or_else(|_| client_uri(parts).clone(), Cow::into_owned);
+        let mut place = None;
+        let uri = target_uri(rules, parts, &mut place).unwrap_or_else(|_| client_uri(parts));
         let credentials = facts.has(Facts::CREDENTIALS);
         Self {
-            target: KeyedTarget::of(rules, &uri, parts),
+            target: KeyedTarget::of(rules, uri, parts),
             identity: parts.extensions.get::<Identity>().cloned(),
             cache: cache.clone(),
             rules: Arc::clone(rules),

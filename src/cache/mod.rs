@@ -14,7 +14,7 @@ mod status;
 pub(crate) use admit::{
     Admission, BodyFacts, Change, Facts, admit, admit_with_content, client_uri, is_grpc, target_uri,
 };
-pub(crate) use answer::{StoredBody, answer, nothing_stored, say_hit};
+pub(crate) use answer::{StoredBody, answer, is_whole, nothing_stored, say_hit, stored_body, whole};
 pub use builder::{CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError};
 pub use counters::Stats;
 pub(crate) use fill::{Fill, Freshening, RecordedHead, Recording, strip_own_fields};

@@ -136,7 +136,7 @@ impl KeyRules {
         target: &Target<'_>,
         parts: &Parts,
         forwarded: bool,
-        now: Timestamp,
+        now: &dyn Fn() -> Timestamp,
     ) -> Result<(), Bypass> {
         if let Some(scheme) = target.scheme {
             key.part(Part::Scheme, scheme.as_bytes());
@@ -160,7 +160,7 @@ impl KeyRules {
     }
 
     /// What few policies use.
-    fn write_more(&self, key: &mut KeyBuf, parts: &Parts, now: Timestamp) -> Result<(), Bypass> {
+    fn write_more(&self, key: &mut KeyBuf, parts: &Parts, now: &dyn Fn() -> Timestamp) -> Result<(), Bypass> {
         for name in &self.cookies {
             let values: SmallVec<[&[u8]; 2]> = cookies(&parts.headers)
                 .filter(|(found, _)| *found == name.as_bytes())
@@ -179,7 +179,7 @@ impl KeyRules {
             key.part(Part::Codings, codings.to_header_value().as_bytes());
         }
         if let Some(zone) = self.date {
-            key.part(Part::Date, zone.day(now).to_string().as_bytes());
+            key.part(Part::Date, zone.day(now()).to_string().as_bytes());
         }
         for part in &self.custom {
             let value = catch_unwind(AssertUnwindSafe(|| (part.value)(parts))).map_err(|_| Bypass::CallbackPanicked)?;

@@ -12,7 +12,6 @@ pub use derive::UtcOffset;
 pub(crate) use derive::{CustomPart, KeyRules, QueryRule, is_forwarding, keyed_uri, narrow_forwarded, write_lines};
 pub(crate) use search::Searches;
 
-use smallvec::SmallVec;
 use std::{fmt, hash::Hash};
 
 /// What a part of a key is. The order is that of the readable text.
@@ -83,53 +82,93 @@ impl Part {
 }
 
 /// A key while it is made, on the stack as long as it is of usual size.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KeyBuf(SmallVec<[u8; 256]>);
+#[derive(Clone, Debug)]
+pub(crate) struct KeyBuf {
+    short: [u8; 256],
+    length: usize,
+    /// All of it, once it is longer.
+    long: Vec<u8>,
+}
 
 impl KeyBuf {
-    /// A key that goes on from these parts.
-    pub(crate) fn starting_with(prefix: &[u8]) -> Self {
-        Self(SmallVec::from_slice(prefix))
-    }
-
     /// Goes on with parts that are encoded already.
+    #[inline]
     pub(crate) fn encoded(&mut self, parts: &[u8]) {
-        self.0.extend_from_slice(parts);
+        self.push(parts);
     }
 
     /// Writes a part with one value.
+    #[inline]
     pub(crate) fn part(&mut self, part: Part, value: &[u8]) {
-        self.0.push(part as u8);
-        self.bytes(value);
+        self.begin(part, value.len());
+        self.push(value);
     }
 
     /// Writes a part with one value in lower case, for what is compared without case.
+    #[inline]
     pub(crate) fn part_lowercase(&mut self, part: Part, value: &str) {
-        self.part(part, value.as_bytes());
-        let start = self.0.len() - value.len();
-        self.0[start..].make_ascii_lowercase();
+        self.begin(part, value.len());
+        let end = self.length + value.len();
+        match self.short.get_mut(self.length..end) {
+            // On the way: bytes that were just written are slow to read.
+            Some(place) => {
+                for (place, byte) in place.iter_mut().zip(value.bytes()) {
+                    *place = byte.to_ascii_lowercase();
+                }
+                self.length = end;
+            }
+            None => self.push(value.to_ascii_lowercase().as_bytes()),
+        }
     }
 
     /// Writes a part that has a name and any number of values in order, such as the lines of a field.
     pub(crate) fn part_named<'a>(&mut self, part: Part, name: &str, values: impl Iterator<Item = &'a [u8]>) {
-        self.0.push(part as u8);
-        let start = self.0.len();
-        self.0.extend_from_slice(&[0; 4]);
+        self.begin(part, 0);
+        let start = self.length;
         self.bytes(name.as_bytes());
         for value in values {
             self.bytes(value);
         }
-        let length = length(self.0.len() - start - 4);
-        self.0[start..start + 4].copy_from_slice(&length);
+        let length = length(self.length - start);
+        let written = if self.long.is_empty() { &mut self.short[..] } else { &mut self.long[..] };
+        written[start - 4..start].copy_from_slice(&length);
+    }
+
+    #[inline]
+    fn begin(&mut self, part: Part, value: usize) {
+        let [a, b, c, d] = length(value);
+        self.push(&[part as u8, a, b, c, d]);
     }
 
     fn bytes(&mut self, value: &[u8]) {
-        self.0.extend_from_slice(&length(value.len()));
-        self.0.extend_from_slice(value);
+        self.push(&length(value.len()));
+        self.push(value);
     }
 
+    #[inline]
+    fn push(&mut self, bytes: &[u8]) {
+        let end = self.length + bytes.len();
+        match self.short.get_mut(self.length..end) {
+            Some(place) => place.copy_from_slice(bytes),
+            None => {
+                if self.long.is_empty() {
+                    self.long.extend_from_slice(&self.short[..self.length]);
+                }
+                self.long.extend_from_slice(bytes);
+            }
+        }
+        self.length = end;
+    }
+
+    #[inline]
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
+        if self.long.is_empty() { &self.short[..self.length] } else { &self.long }
+    }
+}
+
+impl Default for KeyBuf {
+    fn default() -> Self {
+        Self { short: [0; 256], length: 0, long: Vec::new() }
     }
 }
 
@@ -340,7 +379,9 @@ mod tests {
         let mut again = 0;
         for _ in 0..1_000_000 {
             let (parts, tuple) = random_request(&mut rng);
-            let Admission::Lookup(key, _) = admit(&rules, &parts, body, Timestamp::from_unix_secs(1)) else {
+            let mut key = KeyBuf::default();
+            let now = || Timestamp::from_unix_secs(1);
+            let Admission::Lookup(_) = admit(&rules, &parts, body, &now, &mut key) else {
                 panic!("{parts:?}");
             };
             if let Some(other) = seen.insert(*blake3::hash(key.as_bytes()).as_bytes(), tuple) {

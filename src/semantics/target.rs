@@ -49,12 +49,9 @@ impl<'a> Target<'a> {
         };
         let named = uri.authority().map(http::uri::Authority::as_str);
         for authority in [named, host].into_iter().flatten() {
-            if authority.contains('@') {
-                return Err(Ambiguous::UserInfo);
-            }
             // An empty Host says that the target has no authority (RFC 9112 §3.2).
             if !authority.is_empty() && !is_host_and_port(authority) {
-                return Err(Ambiguous::HostMalformed);
+                return Err(if authority.contains('@') { Ambiguous::UserInfo } else { Ambiguous::HostMalformed });
             }
         }
         let authority = match (named, host) {
@@ -101,9 +98,10 @@ pub fn same_authority(a: &str, b: &str, scheme: Option<&str>) -> bool {
 
 /// The host, and the port unless it is empty or the scheme's default.
 fn host_and_port<'a>(authority: &'a str, scheme: Option<&str>) -> (&'a str, Option<&'a str>) {
-    let (host, port) = match authority.rsplit_once(':') {
-        // Otherwise the colon is one of an IPv6 address.
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, port),
+    // The port follows the last byte that is no digit. If that is no colon, a colon is one of an IPv6 address.
+    let end = authority.bytes().rposition(|byte| !byte.is_ascii_digit());
+    let (host, port) = match end.and_then(|end| authority.split_at_checked(end)) {
+        Some((host, port)) if port.starts_with(':') => (host, &port[1..]),
         _ => return (authority, None),
     };
     let significant = match port.trim_start_matches('0') {
@@ -121,13 +119,16 @@ fn host_and_port<'a>(authority: &'a str, scheme: Option<&str>) -> (&'a str, Opti
 /// `uri-host [ ":" port ]` by RFC 3986 §3.2.2: no white space, no path, no second host behind a comma, and colons
 /// elsewhere only in brackets.
 fn is_host_and_port(authority: &str) -> bool {
+    // Most have no colon.
+    if authority.bytes().all(|byte| byte != b':' && HOST_BYTES[usize::from(byte)]) {
+        return !authority.is_empty();
+    }
     let (host, rest) = match authority.strip_prefix('[').and_then(|inside| inside.split_once(']')) {
         Some(literal) => literal,
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+        None => authority.split_at(authority.bytes().position(|byte| byte == b':').unwrap_or(authority.len())),
     };
     // A colon can be left in the host only by brackets.
-    let host_is_valid = !host.is_empty()
-        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:".contains(&byte));
+    let host_is_valid = !host.is_empty() && host.bytes().all(|byte| HOST_BYTES[usize::from(byte)]);
     let port_is_valid = match rest.strip_prefix(':') {
         Some(port) => port.bytes().all(|byte| byte.is_ascii_digit()) && (!port.starts_with('0') || port == "0"),
         None => rest.is_empty(),
@@ -139,6 +140,23 @@ fn is_host_and_port(authority: &str) -> bool {
 fn lower_case(scheme: &str) -> &str {
     ["http", "https"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known)).unwrap_or(scheme)
 }
+
+/// What a host, or an address in brackets, is made of.
+const HOST_BYTES: [bool; 256] = {
+    let others = b"-._~%!$&'()*+;=:";
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut place = 0;
+    while place < others.len() {
+        table[others[place] as usize] = true;
+        place += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,7 @@
-use crate::cache::{Recording, StoredBody};
+use crate::{
+    cache::{Recording, StoredBody, stored_body},
+    entry::Entry,
+};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -37,6 +40,11 @@ impl<B> ResponseBody<B> {
 
     pub(super) fn recorded(body: B, recording: Recording) -> Self {
         Self { state: State::Recorded { body, recording: Box::new(recording) } }
+    }
+
+    /// All of a stored response's.
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self::stored(stored_body(entry))
     }
 
     pub(super) fn stored(body: StoredBody) -> Self {

@@ -62,6 +62,26 @@ pub(super) struct Job {
     pub(super) stats: Option<RequestStats>,
 }
 
+/// A future that asks. Apart from the call that makes it, or each hit would make room on the stack for all of it.
+#[inline(never)]
+pub(super) fn start<S, R, ReqBody, ResBody>(
+    job: Job,
+    inner: S,
+    parts: Parts,
+    body: ReqBody,
+    content: Content<R>,
+) -> super::ResponseFuture<S, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send,
+    R: RebuildBody<ReqBody>,
+    ReqBody: Send + 'static,
+    ResBody: Body<Data = Bytes> + Send + 'static,
+{
+    super::ResponseFuture::exchange(Box::pin(run(job, inner, parts, body, content)))
+}
+
 type Answer<B, E> = Result<Response<ResponseBody<B>>, E>;
 
 /// Asks the inner service, and answers with what it says or with what is stored.

@@ -1,7 +1,8 @@
 use super::{ResponseBody, layer::Shared};
 use crate::{
-    cache::{Change, Forwarded, strip_own_fields},
-    semantics::cache_status::Forward,
+    cache::{Change, Forwarded, strip_own_fields, whole},
+    entry::Entry,
+    semantics::{cache_status::Forward, date::Timestamp},
 };
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -35,6 +36,8 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
+        // The stored response as it is: made when it is wanted, because to move it about costs as much as to make it.
+        Hit { entry: Option<Arc<Entry>>, now: Timestamp },
         // Answered already.
         Ready { response: Option<Response<ResponseBody<ResBody>>> },
         // The cache takes no part.
@@ -68,6 +71,10 @@ impl<S, ReqBody, ResBody> ResponseFuture<S, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
 {
+    pub(super) fn hit(entry: Arc<Entry>, now: Timestamp) -> Self {
+        Self { state: State::Hit { entry: Some(entry), now } }
+    }
+
     pub(super) fn ready(response: Response<ResponseBody<ResBody>>) -> Self {
         Self { state: State::Ready { response: Some(response) } }
     }
@@ -90,6 +97,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
+            StateProj::Hit { entry, now } => {
+                let entry = entry.take().expect("polled after completion");
+                Poll::Ready(Ok(whole(&entry, *now, ResponseBody::of(&entry))))
+            }
             StateProj::Ready { response } => Poll::Ready(Ok(response.take().expect("polled after completion"))),
             StateProj::Pass { asked, aside } => {
                 let mut response = ready!(asked.poll(cx))?;
@@ -155,7 +166,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::Ready { .. } => "ready",
+            State::Hit { .. } | State::Ready { .. } => "ready",
             State::Pass { .. } => "pass",
             State::Exchange { .. } => "exchange",
         };

@@ -7,7 +7,7 @@ use super::{
     layer::Shared,
 };
 use crate::{
-    cache::{Act, Facts, Fill, answer, decide, nothing_stored, say_hit},
+    cache::{Act, Facts, Fill, answer, decide, is_whole, nothing_stored, say_hit},
     entry::Entry,
     key::{Key, KeyBuf},
     layers::stats::RequestStats,
@@ -24,6 +24,8 @@ use tower_service::Service;
 /// What became of a lookup.
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack, and a hit allocates nothing for it")]
 pub(super) enum Looked<B> {
+    /// The stored response, whole, is the answer.
+    Hit(Arc<Entry>),
     Answered(Response<ResponseBody<B>>),
     Ask(Job, Parts),
 }
@@ -35,7 +37,7 @@ pub(super) fn look<S, R, ReqBody, ResBody>(
     inner: &S,
     mut parts: Parts,
     facts: Facts,
-    key: KeyBuf,
+    key: &KeyBuf,
     now: Timestamp,
     content: &Content<R>,
 ) -> Looked<ResBody>
@@ -66,17 +68,24 @@ where
     let credentials = facts.has(Facts::CREDENTIALS);
     let verdict =
         stored.as_deref().filter(|_| !refetch).map(|entry| decide(entry, credentials, directives.as_ref(), rules, now));
-    let serve = |entry: &Entry, parts: &Parts, outcome, detail| {
+    let count = |parts: &Parts, outcome| {
         cache.counters().count(outcome);
         if let Some(stats) = RequestStats::of(&parts.extensions) {
             stats.outcome(outcome);
-            stats.key(|| Key::from(&key).to_string());
+            stats.key(|| Key::from(key).to_string());
         }
+    };
+    let serve = |entry: &Entry, parts: &Parts, outcome, detail| {
+        count(parts, outcome);
         let mut response = answer(entry, &parts.method, &parts.headers, facts, now);
-        say_hit(&mut response, cache.status_line(), entry, &key, now, detail);
+        say_hit(&mut response, cache.status_line(), entry, key, now, detail);
         response.map(ResponseBody::stored)
     };
     let (stored, act, forward) = match (stored, verdict) {
+        (Some(entry), Some(Act::Serve)) if is_whole(&parts.method, facts) && !cache.status_line().is_debug() => {
+            count(&parts, Outcome::Hit);
+            return Looked::Hit(entry);
+        }
         (Some(entry), Some(Act::Serve)) => {
             return Looked::Answered(serve(&entry, &parts, Outcome::Hit, None));
         }
@@ -85,7 +94,7 @@ where
         }
         (Some(entry), Some(Act::ServeAndRefresh)) => {
             let response = serve(&entry, &parts, Outcome::Stale, Some("stale-while-revalidate"));
-            exchange::refresh(shared, inner, parts, entry, key, facts, now, content.clone());
+            exchange::refresh(shared, inner, parts, entry, key.clone(), facts, now, content.clone());
             return Looked::Answered(response);
         }
         (_, Some(Act::Ignore)) => (None, Act::Fetch, Forward::Miss),
@@ -102,9 +111,9 @@ where
     }
     let stats = RequestStats::of(&parts.extensions).cloned();
     if let Some(stats) = &stats {
-        stats.key(|| Key::from(&key).to_string());
+        stats.key(|| Key::from(key).to_string());
     }
-    let fill = Fill::begin(cache, rules, key, &parts, facts, directives.as_ref());
+    let fill = Fill::begin(cache, rules, key.clone(), &parts, facts, directives.as_ref());
     let shared = Arc::clone(shared);
     let job = Job { shared, fill, stored, act, forward, facts, directives, background: false, heard: Ok(()), stats };
     Looked::Ask(job, parts)

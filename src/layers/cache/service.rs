@@ -7,7 +7,8 @@ use super::{
     look::{Looked, look},
 };
 use crate::{
-    cache::{Admission, BodyFacts, Cache, Facts, admit, admit_with_content, client_uri},
+    cache::{Admission, BodyFacts, Cache, Facts, admit, admit_with_content, client_uri, whole},
+    key::KeyBuf,
     layers::stats::{InsideCache, RequestStats},
     outcome::{Bypass, Outcome},
     policy::{Chosen, Rules},
@@ -120,21 +121,21 @@ impl<S, R> CacheService<S, R> {
         ResBody: Body<Data = Bytes> + Send + 'static,
     {
         let Shared { cache, rules, .. } = &**shared;
-        let now = cache.now();
         let content = BodyFacts { empty: is_empty(&body), readable: R::READS };
-        let admission = match (admit(rules, &parts, content, now), passing) {
+        let mut key = KeyBuf::default();
+        let admission = match (admit(rules, &parts, content, &|| cache.now(), &mut key), passing) {
             (Admission::Bypass(_, change), Some(reason)) => Admission::Bypass(reason, change),
             (_, Some(reason)) => Admission::Bypass(reason, None),
             (admission, None) => admission,
         };
         match admission {
-            Admission::Lookup(key, facts) => {
+            Admission::Lookup(facts) => {
                 let content = Content::none(self.rebuild.clone());
-                match look(shared, &self.inner, parts, facts, key, now, &content) {
+                let now = cache.now();
+                match look(shared, &self.inner, parts, facts, &key, now, &content) {
+                    Looked::Hit(entry) => ResponseFuture::hit(entry, now),
                     Looked::Answered(response) => ResponseFuture::ready(response),
-                    Looked::Ask(job, parts) => {
-                        ResponseFuture::exchange(Box::pin(exchange::run(job, self.inner.clone(), parts, body, content)))
-                    }
+                    Looked::Ask(job, parts) => exchange::start(job, self.inner.clone(), parts, body, content),
                 }
             }
             Admission::Read(facts) => self.read_first(shared, parts, body, facts),
@@ -175,7 +176,8 @@ impl<S, R> CacheService<S, R> {
                     let content = Content { rebuild, bytes };
                     match admit_with_content(&shared.rules, &parts, &content.bytes, facts, now) {
                         Err(reason) => (reason, content.body()),
-                        Ok((key, facts)) => match look(&shared, &inner, parts, facts, key, now, &content) {
+                        Ok((key, facts)) => match look(&shared, &inner, parts, facts, &key, now, &content) {
+                            Looked::Hit(entry) => return Ok(whole(&entry, now, ResponseBody::of(&entry))),
                             Looked::Answered(response) => return Ok(response),
                             Looked::Ask(job, parts) => {
                                 let body = content.body();
