@@ -4,6 +4,7 @@ use crate::{
     key::{KeyBuf, Part},
     outcome::Bypass,
 };
+use smallvec::SmallVec;
 use std::{
     borrow::Cow,
     fmt,
@@ -33,7 +34,7 @@ pub struct Identity(Arc<Vec<Attribute>>);
 struct Attribute {
     name: Cow<'static, str>,
     /// Sorted, without duplicates, never empty.
-    values: Vec<Box<str>>,
+    values: SmallVec<[Box<str>; 1]>,
 }
 
 impl Identity {
@@ -64,7 +65,8 @@ impl Identity {
         values: impl IntoIterator<Item = V>,
     ) -> Self {
         let name = name.into();
-        let mut values: Vec<Box<str>> = values.into_iter().map(|value| value.to_string().into_boxed_str()).collect();
+        let mut values: SmallVec<[Box<str>; 1]> =
+            values.into_iter().map(|value| value.to_string().into_boxed_str()).collect();
         values.retain(|value| !value.trim().is_empty());
         values.sort_unstable();
         values.dedup();
