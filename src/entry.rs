@@ -2,7 +2,7 @@
 
 use crate::{
     invalidation::{Checked, Footprint, Seq},
-    policy::Rules,
+    policy::{RefreshRules, Rules, is_due, refresh_from},
     semantics::{
         cache_control_writer::{CacheControl, ForCaches},
         date::{Timestamp, http_date},
@@ -56,6 +56,13 @@ pub(crate) struct Entry {
     pub(crate) handler: Option<Arc<Rules>>,
     pub(crate) checked: Checked,
     pub(crate) refresh: Gate,
+    /// From here on a hit may have to start a refresh, although it is fresh.
+    pub(crate) refresh_from: Timestamp,
+    pub(crate) early: RefreshRules,
+    /// How long the answer took.
+    pub(crate) fill_time: Duration,
+    /// The lifetime that it got as an adaptive one.
+    pub(crate) adapted: Option<Duration>,
 }
 
 /// What an entry is made of, besides its bytes.
@@ -72,6 +79,8 @@ pub(crate) struct Origin {
     pub(crate) stamp: Seq,
     pub(crate) started: u64,
     pub(crate) handler: Option<Arc<Rules>>,
+    pub(crate) adapted: Option<Duration>,
+    pub(crate) fill_time: Duration,
 }
 
 /// How an entry is kept, as the policy says.
@@ -81,14 +90,14 @@ pub(crate) struct Keeping<'a> {
     pub(crate) own_fields: &'a [HeaderName],
     pub(crate) browser: Option<CacheControl>,
     pub(crate) keep: Option<Duration>,
+    pub(crate) refresh: RefreshRules,
     /// What a hit says in `Cache-Status`; nothing where that is off.
     pub(crate) hit: Option<&'a HeaderValue>,
 }
 
 impl Entry {
     pub(crate) fn new(origin: Origin, body: Bytes, trailers: Option<HeaderMap>, how: Keeping<'_>) -> Self {
-        let Origin { status, mut headers, for_caches, storable, received, age, footprint, stamp, started, handler } =
-            origin;
+        let Origin { status, mut headers, for_caches, storable, received, age, footprint, stamp, started, .. } = origin;
         strip_connection_fields(&mut headers);
         if how.set_cookie == SetCookie::Strip {
             headers.remove(SET_COOKIE);
@@ -119,12 +128,29 @@ impl Entry {
             stamp,
             started,
             discard_at: lifespan.usable_until().saturating_add(keep),
+            refresh_from: refresh_from(&lifespan, how.refresh, origin.fill_time),
+            early: how.refresh,
+            fill_time: origin.fill_time,
+            adapted: origin.adapted,
             lifespan,
             browser: how.browser,
-            handler,
+            handler: origin.handler,
             checked: Checked::default(),
             refresh: Gate::default(),
         }
+    }
+
+    /// The same, while its body is still on its way, for those who have been waiting.
+    pub(crate) fn announce(mut self, length: u64) -> Self {
+        if self.status != StatusCode::NO_CONTENT {
+            self.head.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        self
+    }
+
+    /// Whether a hit now has to start a refresh, although it is fresh. `random` is from 0 up to 1.
+    pub(crate) fn wants_refresh(&self, now: Timestamp, random: f64) -> bool {
+        is_due(&self.lifespan, self.early, self.fill_time, now, random)
     }
 
     /// The head as the inner service sent it, as far as it was kept: for freshening.

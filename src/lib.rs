@@ -115,11 +115,12 @@ mod outcome;
 mod policy;
 pub mod semantics;
 mod store;
+mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 
 pub use bust::bust;
-pub use cache::{Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError, Stats};
+pub use cache::{Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError, Shutdown, Stats};
 #[cfg(feature = "toml")]
 pub use config::Config;
 pub use identity::Identity;

@@ -13,6 +13,8 @@ pub enum Outcome {
     Stale,
     /// Served from the cache after the inner service said that it still holds.
     Revalidated,
+    /// Answered with what the inner service said to another request, which was under way already.
+    Collapsed,
     /// Answered by the inner service.
     Miss,
     /// Answered by the inner service, the cache took no part.
@@ -92,6 +94,8 @@ pub enum NotStored {
     HandlerPolicy,
     /// A layer of the same cache further in, with another policy, has taken care of it.
     InnerPolicy,
+    /// The resource has not been asked for as often as the policy wants.
+    TooFewUses,
     /// The policy only observes.
     ObserveOnly,
     /// The identity in the key has so many values that the response could be invalidated in over 512 ways.
@@ -108,6 +112,7 @@ impl Outcome {
             Self::Hit => "hit",
             Self::Stale => "stale",
             Self::Revalidated => "revalidated",
+            Self::Collapsed => "collapsed",
             Self::Miss => "miss",
             Self::Bypass => "bypass",
         }
@@ -180,9 +185,28 @@ impl NotStored {
             Self::GrpcStatus => "grpc-status",
             Self::HandlerPolicy => "handler-policy",
             Self::InnerPolicy => "inner-policy",
+            Self::TooFewUses => "too-few-uses",
             Self::ObserveOnly => "observe-only",
             Self::IdentityTooLarge => "identity-too-large",
             Self::IdentityAfterCache => "identity-after-cache",
+        }
+    }
+
+    /// Whether the next request for the same will meet it too, because it lies in the response.
+    pub(crate) fn lies_in_the_response(self) -> bool {
+        match self {
+            Self::Refused(Refusal::Credentials | Refusal::RequestNoStore) => false,
+            Self::Refused(_) | Self::TooLarge | Self::NoRoom | Self::Policy | Self::GrpcStatus => true,
+            Self::HandlerPolicy | Self::InnerPolicy | Self::IdentityTooLarge | Self::IdentityAfterCache => true,
+            Self::BodyFailed
+            | Self::Abandoned
+            | Self::WrongLength
+            | Self::Invalidated
+            | Self::Superseded
+            | Self::CallbackPanicked
+            | Self::Connection
+            | Self::TooFewUses
+            | Self::ObserveOnly => false,
         }
     }
 
@@ -202,6 +226,7 @@ impl NotStored {
             Self::GrpcStatus,
             Self::HandlerPolicy,
             Self::InnerPolicy,
+            Self::TooFewUses,
             Self::ObserveOnly,
             Self::IdentityTooLarge,
             Self::IdentityAfterCache,

@@ -295,6 +295,33 @@ fn what_is_wrong_with_a_policy() {
         ("allow_headers = ['a']", "allow_headers = ['a']: allow_headers(..) without sealed()"),
         ("key_headers = ['b a d']\nmax_key = 1", "key_headers = ['b a d']: key_headers: `b a d` is no field name"),
         ("ignore_vary = ['Cookie']", "ignore_vary = ['Cookie']: ignore_vary([cookie])"),
+        ("jitter = '0.1'", "jitter = '0.1': a number, without quotes, is expected"),
+        ("jitter = 0.7", "jitter = 0.7: jitter(0.7): a fraction of the lifetime"),
+        ("eager_refresh = 80", "eager_refresh = 80: eager_refresh(80.0): a fraction of the lifetime"),
+        ("xfetch = nan", "xfetch = nan: xfetch(NaN): more than 0 and at most 100"),
+        (
+            "adaptive_lifetime = '10s'",
+            "adaptive_lifetime = '10s': two durations are expected, such as [\"10s\", \"1h\"]",
+        ),
+        ("adaptive_lifetime = ['10s']", "adaptive_lifetime = ['10s']: two durations are expected"),
+        ("adaptive_lifetime = ['10s', 60]", "adaptive_lifetime[1] = 60: a duration is whole numbers"),
+        (
+            "adaptive_lifetime = ['1h', '10s']",
+            "adaptive_lifetime = ['1h', '10s']: adaptive_lifetime(1h..=10s) is empty",
+        ),
+        ("wait_limit = 5", "wait_limit = 5: a duration is whole numbers"),
+        ("min_uses = 0", "min_uses = 0: min_uses(0): "),
+        ("min_uses = 4_294_967_296", "min_uses = 4_294_967_296: at most 4294967295 is possible"),
+        (
+            "soft_timeout = '5s'\nhard_timeout = '5s'",
+            "soft_timeout = '5s': hard_timeout(5s) would come before soft_timeout(5s) can do anything: give \
+             hard_timeout the longer time, or leave one of them out (together with policies.p.hard_timeout)",
+        ),
+        (
+            "soft_timeout = '5s'\nabandon_on_cancel = true",
+            "soft_timeout = '5s': soft_timeout(..) lets a fill go on in the background, where abandon_on_cancel() ends \
+             it: leave one of them out (together with policies.p.abandon_on_cancel)",
+        ),
     ];
     for (fields, says) in cases {
         let says = format!("line 4: policies.p.{says}");

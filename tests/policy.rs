@@ -230,6 +230,35 @@ async fn a_table_has_a_policy_for_each_path() {
     assert_miss!(ask(&app, request("/fast/x", &[])).await);
 }
 
+#[test]
+fn what_contradicts_itself_is_refused_when_it_meets_a_cache() {
+    let (cache, _) = test_util::cache();
+    let minute = || Policy::fresh_for(MINUTE);
+    for (policy, says) in [
+        (minute().soft_timeout(MINUTE).abandon_on_cancel(), "abandon_on_cancel()"),
+        (minute().soft_timeout(MINUTE).hard_timeout(MINUTE), "hard_timeout(1m)"),
+        (minute().eager_refresh(1.0), "eager_refresh(1.0)"),
+        (minute().adaptive_lifetime(2 * MINUTE..=3 * MINUTE), "adaptive_lifetime(2m..=3m)"),
+        (minute().min_uses(0), "min_uses(0)"),
+    ] {
+        let error = CacheLayer::try_new(&cache, policy).map(|_| ()).expect_err(says).to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    let all = minute()
+        .stale_if_error(MINUTE)
+        .wait_limit(MINUTE)
+        .soft_timeout(MINUTE)
+        .hard_timeout(2 * MINUTE)
+        .remember_uncacheable(MINUTE)
+        .min_uses(2)
+        .eager_refresh(0.8)
+        .xfetch(1.0)
+        .jitter(0.1)
+        .adaptive_lifetime(MINUTE..=60 * MINUTE);
+    assert_eq!(all.warnings(), [""; 0]);
+    assert!(CacheLayer::try_new(&cache, all).is_ok());
+}
+
 #[tokio::test]
 async fn browsers_are_told_a_lifetime_of_their_own() {
     let (cache, clock) = test_util::cache();

@@ -83,6 +83,11 @@ impl Facts {
         }
     }
 
+    /// Those that hold of a refresh made for such a request.
+    pub(crate) const fn of_refresh(self) -> Self {
+        Self(self.0 & (Self::CREDENTIALS.0 | Self::ONE_USER.0))
+    }
+
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }

@@ -1,6 +1,9 @@
 //! Making caches.
 
-use super::{Cache, Inner, StatusLine, counters::Counters};
+use super::{
+    Background, Cache, Inner, StatusLine, collapse::FillFlights, counters::Counters, uncacheable::Uncacheable,
+    uses::Uses,
+};
 use crate::{
     clock::Clock,
     invalidation::Ledger,
@@ -15,7 +18,9 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
+use tokio::sync::Semaphore;
 
 /// Options of a [`Cache`]. Made by [`Cache::builder`].
 ///
@@ -35,6 +40,9 @@ pub struct CacheBuilder {
     policy: Policy,
     status: CacheStatusHeader,
     clock: Option<Clock>,
+    fill_limit: Option<usize>,
+    background_limit: usize,
+    background_timeout: Duration,
 }
 
 /// Whether responses say what the cache did, in `Cache-Status` (RFC 9211).
@@ -71,6 +79,9 @@ impl CacheBuilder {
             policy: Policy::from_response(),
             status: CacheStatusHeader::default(),
             clock: None,
+            fill_limit: None,
+            background_limit: 1024,
+            background_timeout: Duration::from_secs(300),
         }
     }
 
@@ -117,6 +128,28 @@ impl CacheBuilder {
         self
     }
 
+    /// How many fills may run at once, so that what is invalidated together does not overwhelm the inner service when it is
+    /// asked for again. Over it a request gets a stale response where stale-if-error allows that, else it waits as long as
+    /// [`Policy::wait_limit`] says, then it gets `503 Service Unavailable` with `Retry-After`. A fill counts until the head of
+    /// its answer is there; a resource known to give nothing that can be stored does not count. Default: no limit.
+    pub fn fill_limit(mut self, fills: usize) -> Self {
+        self.fill_limit = Some(fills);
+        self
+    }
+
+    /// How many fills may run in the background at once: those whose clients have gone, and refreshes. Beyond it they are
+    /// given up. Default: 1024.
+    pub fn background_limit(mut self, fills: usize) -> Self {
+        self.background_limit = fills;
+        self
+    }
+
+    /// How long a fill may run in the background. Default: 5 minutes.
+    pub fn background_timeout(mut self, span: Duration) -> Self {
+        self.background_timeout = span;
+        self
+    }
+
     #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
@@ -138,6 +171,19 @@ impl CacheBuilder {
             return fault(
                 "memory_entries(0) would hold nothing: leave it out for no limit but that in bytes".to_owned(),
             );
+        }
+        if self.fill_limit == Some(0) {
+            return fault("fill_limit(0) would let nothing be filled: leave it out for no limit".to_owned());
+        }
+        if self.fill_limit.is_some_and(|fills| fills > Semaphore::MAX_PERMITS) {
+            return fault(format!(
+                "fill_limit({:?}): at most {} are possible",
+                self.fill_limit,
+                Semaphore::MAX_PERMITS
+            ));
+        }
+        if self.background_timeout.is_zero() {
+            return fault("background_timeout(0s) would break off every refresh: the default is 300 s".to_owned());
         }
         let half = self.memory / 2;
         if let Some(bytes) = self.max_object.filter(|bytes| !(1..=half).contains(bytes)) {
@@ -167,6 +213,13 @@ impl CacheBuilder {
             searches: Arc::default(),
             fills: AtomicU64::new(0),
             sweeping: AtomicBool::new(false),
+            flights: Arc::new(FillFlights::new(FLIGHT_SHARDS)),
+            uncacheable: Uncacheable::default(),
+            uses: Uses::default(),
+            background: Background::new(self.background_limit, self.background_timeout),
+            fill_places: self.fill_limit.map(|fills| Arc::new(Semaphore::new(fills))),
+            dice: rapidhash::fast::RandomState::default(),
+            thrown: AtomicU64::new(0),
         }));
         Rules::new(&cache.0.policy, cache.unit())?;
         Ok(cache)
@@ -274,6 +327,9 @@ impl std::error::Error for ConfigError {}
 fn fault<T>(text: String) -> Result<T, ConfigError> {
     Err(ConfigError::new(text))
 }
+
+/// Flights are looked up under the lock of one of so many parts of their table.
+const FLIGHT_SHARDS: usize = 32;
 
 const MIB: usize = 1 << 20;
 

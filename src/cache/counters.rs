@@ -18,6 +18,11 @@ pub(crate) struct Counters {
     pub(crate) stale: AtomicU64,
     pub(crate) revalidated: AtomicU64,
     pub(crate) misses: AtomicU64,
+    pub(crate) collapsed: AtomicU64,
+    pub(crate) waits_too_long: AtomicU64,
+    pub(crate) handed_over: AtomicU64,
+    pub(crate) fills_limited: AtomicU64,
+    pub(crate) timeouts: AtomicU64,
     bypasses: Box<[AtomicU64]>,
     not_stored: Box<[AtomicU64]>,
     pub(crate) stored: AtomicU64,
@@ -36,6 +41,11 @@ impl Counters {
             stale: AtomicU64::new(0),
             revalidated: AtomicU64::new(0),
             misses: AtomicU64::new(0),
+            collapsed: AtomicU64::new(0),
+            waits_too_long: AtomicU64::new(0),
+            handed_over: AtomicU64::new(0),
+            fills_limited: AtomicU64::new(0),
+            timeouts: AtomicU64::new(0),
             bypasses: zeros(Bypass::ALL.len()),
             not_stored: zeros(NOT_STORED.len()),
             stored: AtomicU64::new(0),
@@ -50,6 +60,7 @@ impl Counters {
             Outcome::Hit => &self.hits,
             Outcome::Stale => &self.stale,
             Outcome::Revalidated => &self.revalidated,
+            Outcome::Collapsed => &self.collapsed,
             Outcome::Miss => &self.misses,
             // Counted with its reason.
             Outcome::Bypass => return,
@@ -80,6 +91,13 @@ impl Counters {
             stale: load(&self.stale),
             revalidated: load(&self.revalidated),
             misses: load(&self.misses),
+            collapsed: load(&self.collapsed),
+            waits_too_long: load(&self.waits_too_long),
+            handed_over: load(&self.handed_over),
+            fills_limited: load(&self.fills_limited),
+            timeouts: load(&self.timeouts),
+            fills: 0,
+            background: 0,
             bypasses: named(&mut Bypass::ALL.iter().map(|reason| reason.as_str()), &self.bypasses),
             stored: load(&self.stored),
             not_stored: named(&mut NOT_STORED.iter().map(|reason| reason.as_str()), &self.not_stored),
@@ -106,6 +124,20 @@ pub struct Stats {
     pub revalidated: u64,
     /// Requests that the inner service answered.
     pub misses: u64,
+    /// Requests answered with what the inner service said to another that was under way already.
+    pub collapsed: u64,
+    /// Requests that waited for another's fill as long as the policy allows, in vain.
+    pub waits_too_long: u64,
+    /// Fills that went on in the background after their client had gone, or had been answered otherwise.
+    pub handed_over: u64,
+    /// Fills that found no place under the fill limit at once.
+    pub fills_limited: u64,
+    /// Requests that were answered because a soft or hard timeout had passed.
+    pub timeouts: u64,
+    /// Fills under way now that others may wait for.
+    pub fills: u64,
+    /// Fills under way now in the background.
+    pub background: u64,
     /// Requests that neither read nor filled the cache, by reason ([`Bypass::as_str`]).
     pub bypasses: BTreeMap<&'static str, u64>,
     /// Responses stored, those freshened by a 304 included.
@@ -133,7 +165,7 @@ impl Stats {
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     pub fn hit_ratio(&self) -> f64 {
         let served = self.hits + self.stale + self.revalidated;
-        let all = served + self.misses;
+        let all = served + self.collapsed + self.misses;
         if all == 0 { 0.0 } else { served as f64 / all as f64 }
     }
 }

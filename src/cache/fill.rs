@@ -1,11 +1,10 @@
 //! Taking an answer of the inner service into the cache.
 
-use super::Cache;
+use super::{Cache, Change, Facts, place::Place, refreshing};
 use crate::{
-    cache::{Change, Facts, client_uri, is_grpc, target_uri},
     entry::{Entry, Keeping, Origin, take},
     identity::Identity,
-    invalidation::{Footprint, Seq, Subject, records_of},
+    invalidation::{Footprint, Seq, records_of},
     key::{Key, KeyBuf},
     outcome::NotStored,
     policy::{Policy, Rules},
@@ -17,17 +16,13 @@ use crate::{
         freshness::{LifetimeSource, initial_age},
         invalidation::same_origin_targets,
         no_vary_search::{SearchVariance, no_vary_search},
-        storable::{Refusal, SetCookie, Storable, StoreRequest, storable},
+        storable::{Refusal, Storable, StoreRequest, storable},
         target::Target,
         validation::{Freshened, freshen},
     },
 };
-use bytes::{Bytes, BytesMut};
-use http::{
-    HeaderMap, StatusCode, Uri,
-    header::{SET_COOKIE, TRAILER},
-    request::Parts,
-};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, request::Parts};
 use std::{
     borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -39,14 +34,14 @@ use std::{
 /// called, so that its stamp is older than anything the answer could be made of.
 #[derive(Debug)]
 pub(crate) struct Fill {
-    cache: Cache,
-    rules: Arc<Rules>,
+    pub(super) cache: Cache,
+    pub(super) rules: Arc<Rules>,
     /// The rules, where they are what the handler said.
     handler: Option<Arc<Rules>>,
     key: KeyBuf,
-    target: KeyedTarget,
+    place: Place,
     /// The request as the client sent it: its fields select the variant.
-    request: HeaderMap,
+    pub(super) request: HeaderMap,
     asked: StoreRequest,
     identity: Option<Identity>,
     stamp: Seq,
@@ -54,20 +49,38 @@ pub(crate) struct Fill {
     requested: Timestamp,
 }
 
-/// The target of a request, as far as it counts.
+/// An answer may be stored.
 #[derive(Debug)]
-struct KeyedTarget {
-    authority: Option<String>,
-    path: String,
-    query: Option<String>,
+pub(crate) struct Verdict {
+    pub(crate) storable: Storable,
+    /// No lifetime may be longer.
+    longest: Duration,
+    pub(crate) age: Duration,
 }
 
-impl KeyedTarget {
-    fn of(rules: &Rules, uri: &Uri, parts: &Parts) -> Self {
-        let target = Target::of(uri, &parts.headers, super::admit::scheme(parts));
-        let authority = target.ok().and_then(|target| target.normal_authority()).map(str::to_owned);
-        let query = uri.query().and_then(|query| rules.key.keyed_query(query)).map(Cow::into_owned);
-        Self { authority, path: uri.path().to_owned(), query }
+/// The head of an answer that may be stored.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordedHead {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// What counts of fields that a layer wrote for browsers and CDNs.
+    for_caches: Option<ForCaches>,
+    storable: Storable,
+    longest: Duration,
+    age: Duration,
+    received: Timestamp,
+}
+
+impl Verdict {
+    pub(crate) fn head(
+        self,
+        status: StatusCode,
+        headers: HeaderMap,
+        for_caches: Option<ForCaches>,
+        received: Timestamp,
+    ) -> RecordedHead {
+        let Self { storable, longest, age } = self;
+        RecordedHead { status, headers, for_caches, storable, longest, age, received }
     }
 }
 
@@ -91,11 +104,9 @@ impl Fill {
         facts: Facts,
         directives: Option<&RequestDirectives>,
     ) -> Self {
-        let mut place = None;
-        let uri = target_uri(rules, parts, &mut place).unwrap_or_else(|_| client_uri(parts));
         let credentials = facts.has(Facts::CREDENTIALS);
         Self {
-            target: KeyedTarget::of(rules, uri, parts),
+            place: Place::of(rules, parts),
             identity: parts.extensions.get::<Identity>().cloned(),
             cache: cache.clone(),
             rules: Arc::clone(rules),
@@ -133,6 +144,23 @@ impl Fill {
         self.rules.browser
     }
 
+    /// Remembers that the resource gives nothing that can be stored, if that lies in the response. `by_head` tells that its
+    /// head alone says so.
+    pub(crate) fn remember(&self, reason: NotStored, by_head: bool) {
+        let span = self.rules.fill.remember_uncacheable;
+        if reason.lies_in_the_response() && !span.is_zero() {
+            let until = self.cache.now().saturating_add(span);
+            let by_head = by_head && self.handler.is_none();
+            self.cache.uncacheable().remember(self.key.as_bytes(), reason, by_head, until);
+        }
+    }
+
+    /// Whether the resource was asked for as often as the policy wants.
+    pub(crate) fn is_used_enough(&self) -> bool {
+        let least = self.rules.fill.min_uses;
+        least <= 1 || self.cache.uses().of(self.key.as_bytes()) >= least
+    }
+
     /// Follows what a handler said before, unless it has said something else since.
     pub(crate) fn follow(&mut self, handler: Option<Arc<Rules>>) {
         if let Some(handler) = handler.filter(|_| self.handler.is_none()) {
@@ -162,27 +190,29 @@ impl Fill {
         headers: &HeaderMap,
         for_caches: Option<&ForCaches>,
         received: Timestamp,
-    ) -> Result<(Storable, Duration), NotStored> {
+    ) -> Result<Verdict, NotStored> {
         // What a layer writes for browsers and CDNs gives this cache no leave.
         let headers = &*for_caches.map_or(Cow::Borrowed(headers), |counts| counts.head(headers));
         let age = initial_age(headers, self.requested, received);
         let mut storable =
             storable(self.asked, status, headers, &self.rules.store, received, age).map_err(NotStored::Refused)?;
         storable.nominated.retain(|name| !self.rules.ignored_vary.contains(name));
+        let mut longest = Duration::MAX;
         if let Some(until) = &self.rules.fresh_until {
             let until = call(|| until(received.into()))?;
             let left = Timestamp::from(until).since(received);
             if left.is_zero() {
                 return Err(NotStored::Policy);
             }
-            storable.lifetime = storable.lifetime.min(left.saturating_add(age));
+            longest = left.saturating_add(age);
+            storable.lifetime = storable.lifetime.min(longest);
         }
         if self.rules.observe_only {
             let until = received.saturating_add(storable.lifetime.saturating_sub(age));
             self.cache.observed().would_store(self.key.as_bytes(), until);
             return Err(NotStored::ObserveOnly);
         }
-        Ok((storable, age))
+        Ok(Verdict { storable, longest, age })
     }
 
     /// Whether a predicate of the policy refuses an answer that may be stored otherwise.
@@ -190,20 +220,6 @@ impl Fill {
         match &self.rules.refuse_if {
             Some(refuse) if call(|| refuse(request, answer))? => Err(NotStored::Policy),
             _ => Ok(()),
-        }
-    }
-
-    /// Records the body of an answer that may be stored.
-    pub(crate) fn record(self, head: RecordedHead, declared: Option<u64>, replaces: Option<Arc<Entry>>) -> Recording {
-        let limit = self.rules.max_body;
-        let expected = declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(limit);
-        Recording {
-            open: Some((self, head)),
-            bytes: BytesMut::with_capacity(expected.min(READ_AHEAD)),
-            trailers: None,
-            declared,
-            replaces,
-            limit,
         }
     }
 
@@ -240,10 +256,11 @@ impl Fill {
         let judged = allowed.and_then(|()| self.judge(entry.status, &headers, for_caches, received));
         let for_caches = for_caches.cloned();
         match judged {
-            Ok((storable, age)) => {
-                let head = RecordedHead { status: entry.status, headers, for_caches, storable, age, received };
+            Ok(verdict) => {
+                let head = verdict.head(entry.status, headers, for_caches, received);
+                let fresh = self.entry(head, entry.body.clone(), trailers, Some((entry, true)));
                 // The bytes are as old as they were: what was invalidated since they were made stays so.
-                let fresh = Entry { stamp: entry.stamp, ..self.entry(head, entry.body.clone(), trailers) };
+                let fresh = Entry { stamp: entry.stamp, ..fresh };
                 let fresh = Arc::new(fresh);
                 match self.store(&fresh) {
                     Ok(()) => Freshening::Stored(fresh),
@@ -261,15 +278,36 @@ impl Fill {
                     self.cache.remove(self.key.as_bytes(), entry);
                 }
                 let age = initial_age(&headers, self.requested, received);
-                let head = RecordedHead { status: entry.status, headers, for_caches, storable: once(), age, received };
-                Freshening::Gone(Arc::new(self.entry(head, entry.body.clone(), trailers)))
+                let verdict = Verdict { storable: once(), longest: Duration::MAX, age };
+                let head = verdict.head(entry.status, headers, for_caches, received);
+                Freshening::Gone(Arc::new(self.entry(head, entry.body.clone(), trailers, None)))
             }
         }
     }
 
-    fn entry(&self, head: RecordedHead, body: Bytes, trailers: Option<HeaderMap>) -> Entry {
-        let RecordedHead { status, headers, for_caches, storable, age, received } = head;
+    /// The response as it is stored. `before` is what it takes the place of, and whether it says the same.
+    pub(super) fn entry(
+        &self,
+        head: RecordedHead,
+        body: Bytes,
+        trailers: Option<HeaderMap>,
+        before: Option<(&Entry, bool)>,
+    ) -> Entry {
+        let RecordedHead { status, headers, for_caches, mut storable, longest, age, received } = head;
+        let refresh = self.rules.refresh;
+        let mut adapted = None;
+        if let Some(bounds) = refresh.adaptive.filter(|_| storable.source == LifetimeSource::Policy) {
+            let lifetime = before
+                .and_then(|(entry, unchanged)| Some(refreshing::adapted(entry.adapted?, unchanged, bounds)))
+                .unwrap_or(storable.lifetime);
+            adapted = Some(lifetime);
+            storable.lifetime = lifetime.min(longest);
+        }
+        if let Some(fraction) = refresh.jitter {
+            storable.lifetime = refreshing::jittered(storable.lifetime, fraction, self.cache.random());
+        }
         let footprint = self.footprint(no_vary_search(&headers).as_ref());
+        let fill_time = self.cache.now().since(self.requested);
         let origin = Origin {
             status,
             headers,
@@ -281,43 +319,45 @@ impl Fill {
             stamp: self.stamp,
             started: self.started,
             handler: self.handler.clone(),
+            adapted,
+            fill_time,
         };
         let how = Keeping {
             set_cookie: self.rules.store.set_cookie,
             own_fields: &self.rules.own_fields,
             browser: self.rules.browser,
             keep: self.rules.keep,
+            refresh,
             hit: self.cache.status_line().hit(),
         };
         Entry::new(origin, body, trailers, how)
     }
 
+    /// The head alone, for those who wait while the body comes.
+    pub(super) fn announced(&self, head: &RecordedHead, length: Option<u64>) -> Entry {
+        let entry = self.entry(head.clone(), Bytes::new(), None, None);
+        match length {
+            Some(length) => entry.announce(length),
+            None => entry,
+        }
+    }
+
+    fn footprint(&self, said: Option<&SearchVariance>) -> Footprint {
+        self.place.footprint(self.cache.ledger(), &self.rules, self.identity.as_ref(), said)
+    }
+
     /// The key under which an answer is found: what it says of its query counts, and is remembered for the next request.
     fn key_of(&self, answer: &HeaderMap) -> Key {
-        let KeyedTarget { path, query, .. } = &self.target;
+        let Place { path, query, .. } = &self.place;
         let said = self.cache.searches().learn(path, no_vary_search(answer));
         Key::from(&self.key.with_query(query.as_deref(), said.as_ref()))
     }
 
-    /// The rows of the ledger that an answer can be hit by: its resource as the client named it, and as `No-Vary-Search`
-    /// lets it count, and the parts of the identity in its key.
-    fn footprint(&self, said: Option<&SearchVariance>) -> Footprint {
-        let keyed: Vec<_> = self.identity.iter().flat_map(|identity| self.rules.scope.keyed(identity)).collect();
-        let KeyedTarget { authority, path, query } = &self.target;
-        let ledger = self.cache.ledger();
-        let (authority, path) = (authority.as_deref(), path.as_str());
-        let mut footprint = ledger.footprint(Subject::Resource { authority, path, query: query.as_deref() }, &keyed);
-        if let Some(said) = said {
-            let normal = said.normal_query(query.as_deref());
-            footprint.extend(ledger.footprint(Subject::Resource { authority, path, query: normal.as_deref() }, &keyed));
-        }
-        footprint
-    }
-
     /// An answer that was to be stored is not. It was complete all the same for these reasons, and ends what it was to
     /// replace.
-    fn refuse(&self, reason: NotStored, replaces: Option<Arc<Entry>>) {
+    pub(super) fn refuse(&self, reason: NotStored, replaces: Option<Arc<Entry>>) {
         self.cache.counters().not_stored(reason);
+        self.remember(reason, false);
         let complete = matches!(
             reason,
             NotStored::TooLarge | NotStored::NoRoom | NotStored::GrpcStatus | NotStored::Refused(Refusal::SetCookie)
@@ -327,7 +367,7 @@ impl Fill {
         }
     }
 
-    fn store(&self, entry: &Arc<Entry>) -> Result<(), NotStored> {
+    pub(super) fn store(&self, entry: &Arc<Entry>) -> Result<(), NotStored> {
         if entry.footprint.len() > MAX_ROWS {
             return Err(NotStored::IdentityTooLarge);
         }
@@ -339,114 +379,9 @@ impl Fill {
         let key = self.key_of(&entry.head);
         self.cache.0.memory.put(key, Arc::clone(entry), &self.request, self.rules.max_variants, live)?;
         self.cache.counters().stored.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.cache.uncacheable().forget(self.key.as_bytes());
         self.cache.keep_swept();
         Ok(())
-    }
-}
-
-/// The head of an answer that may be stored.
-#[derive(Debug)]
-pub(crate) struct RecordedHead {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    /// What counts of fields that a layer wrote for browsers and CDNs.
-    pub(crate) for_caches: Option<ForCaches>,
-    pub(crate) storable: Storable,
-    pub(crate) age: Duration,
-    pub(crate) received: Timestamp,
-}
-
-/// A body on its way to the client, written down until it has ended. Only a body that ends cleanly, as long as was
-/// declared, becomes an entry.
-#[derive(Debug)]
-pub(crate) struct Recording {
-    /// What is needed to store it; gone once that is done or given up.
-    open: Option<(Fill, RecordedHead)>,
-    bytes: BytesMut,
-    trailers: Option<HeaderMap>,
-    declared: Option<u64>,
-    /// The stored response that this answer ends, also where it turns out that it cannot be stored itself.
-    replaces: Option<Arc<Entry>>,
-    limit: usize,
-}
-
-impl Recording {
-    /// Whether it goes on.
-    pub(crate) fn is_open(&self) -> bool {
-        self.open.is_some()
-    }
-
-    pub(crate) fn data(&mut self, data: &[u8]) {
-        if self.open.is_none() {
-            return;
-        }
-        let length = self.bytes.len() + data.len();
-        if self.declared.is_some_and(|declared| length as u64 > declared) {
-            self.give_up(NotStored::WrongLength);
-        } else if length > self.limit {
-            self.give_up(NotStored::TooLarge);
-        } else {
-            self.bytes.extend_from_slice(data);
-        }
-    }
-
-    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
-        self.trailers.get_or_insert_default().extend(trailers.clone());
-    }
-
-    pub(crate) fn fail(&mut self) {
-        self.give_up(NotStored::BodyFailed);
-    }
-
-    /// The body has ended cleanly.
-    pub(crate) fn end(&mut self) {
-        if self.declared.is_some_and(|declared| declared != self.bytes.len() as u64) {
-            return self.give_up(NotStored::WrongLength);
-        }
-        if self
-            .open
-            .as_ref()
-            .is_some_and(|(fill, head)| fill.rules.grpc && is_grpc(&fill.request) && !self.succeeded(head))
-        {
-            return self.give_up(NotStored::GrpcStatus);
-        }
-        let Some((fill, head)) = self.open.take() else { return };
-        if let Some(trailers) = self.trailers.as_mut().filter(|trailers| trailers.contains_key(SET_COOKIE)) {
-            match fill.rules.store.set_cookie {
-                SetCookie::Strip => drop(trailers.remove(SET_COOKIE)),
-                SetCookie::Keep => {}
-                SetCookie::Refuse => return fill.refuse(NotStored::Refused(Refusal::SetCookie), self.replaces.take()),
-            }
-        }
-        // A copy of the right size: the buffer may be twice as large.
-        let body = Bytes::copy_from_slice(&std::mem::take(&mut self.bytes));
-        let entry = Arc::new(fill.entry(head, body, self.trailers.take()));
-        if let Err(reason) = fill.store(&entry) {
-            fill.refuse(reason, self.replaces.take());
-        }
-    }
-
-    /// Whether a gRPC call has succeeded: its status is in the trailers, or in the head if there are none.
-    fn succeeded(&self, head: &RecordedHead) -> bool {
-        let status = |fields: &HeaderMap| fields.get("grpc-status").map(|status| status == "0");
-        self.trailers.as_ref().and_then(status).or_else(|| status(&head.headers)).unwrap_or(false)
-    }
-
-    fn give_up(&mut self, reason: NotStored) {
-        if let Some((fill, _)) = self.open.take() {
-            fill.refuse(reason, self.replaces.take());
-        }
-        self.bytes = BytesMut::new();
-    }
-}
-
-impl Drop for Recording {
-    /// A server that has sent the trailers, or the declared length where no trailers are to come, does not ask for the end.
-    fn drop(&mut self) {
-        let Some((_, head)) = &self.open else { return };
-        let reached = self.declared == Some(self.bytes.len() as u64) && !head.headers.contains_key(TRAILER);
-        let complete = reached || self.trailers.is_some();
-        if complete && !std::thread::panicking() { self.end() } else { self.give_up(NotStored::Abandoned) }
     }
 }
 
@@ -491,6 +426,3 @@ fn once() -> Storable {
 
 /// What can be invalidated in more ways is not stored: each is looked up when anything is invalidated.
 const MAX_ROWS: usize = 512;
-
-/// A declared length is believed this far before the bytes are there.
-const READ_AHEAD: usize = 256 * 1024;

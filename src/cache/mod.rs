@@ -4,22 +4,36 @@
 
 mod admit;
 mod answer;
+mod background;
 mod builder;
+mod collapse;
 mod counters;
 mod fill;
+mod flight;
+mod keep;
 mod lookup;
 mod observe;
+mod place;
+mod refreshing;
 mod status;
+mod tape;
+pub(crate) mod timer;
+mod uncacheable;
+mod uses;
 
-pub(crate) use admit::{
-    Admission, BodyFacts, Change, Facts, admit, admit_with_content, client_uri, is_grpc, target_uri,
-};
+pub(crate) use admit::{Admission, BodyFacts, Change, Facts, admit, admit_with_content, client_uri};
 pub(crate) use answer::{StoredBody, answer, is_whole, nothing_stored, say_hit, stored_body, whole};
+pub(crate) use background::Background;
+pub use background::Shutdown;
 pub use builder::{CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError};
+pub(crate) use collapse::{FillFlight, FillLead, FillWait, FlightKey, Landing, Share, Waiter};
 pub use counters::Stats;
-pub(crate) use fill::{Fill, Freshening, RecordedHead, Recording, strip_own_fields};
+pub(crate) use fill::{Fill, Freshening, RecordedHead, Verdict, strip_own_fields};
+pub(crate) use flight::{Joined, Over};
+pub(crate) use keep::Keep;
 pub(crate) use lookup::{Act, decide};
 pub(crate) use status::{Forwarded, StatusLine};
+pub(crate) use tape::{BoxError, Fault, Reader, Recorded};
 
 use crate::{
     clock::Clock,
@@ -29,8 +43,10 @@ use crate::{
     policy::{Policy, Unit},
     store::{Found, Memory},
 };
+use collapse::FillFlights;
 use counters::Counters;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
+use std::hash::BuildHasher;
 use std::{
     fmt,
     sync::{
@@ -39,6 +55,10 @@ use std::{
     },
     time::Duration,
 };
+use tokio::sync::Semaphore;
+pub(crate) use uncacheable::Known;
+use uncacheable::Uncacheable;
+use uses::Uses;
 
 /// The cache: a memory tier, the log of what was invalidated, counters. Cheap to clone; clones are the same cache.
 ///
@@ -72,6 +92,14 @@ struct Inner {
     searches: Arc<Searches>,
     fills: AtomicU64,
     sweeping: AtomicBool,
+    flights: Arc<FillFlights>,
+    uncacheable: Uncacheable,
+    uses: Uses,
+    background: Background,
+    /// Places for fills that run at once, where they are limited.
+    fill_places: Option<Arc<Semaphore>>,
+    dice: rapidhash::fast::RandomState,
+    thrown: AtomicU64,
 }
 
 impl Cache {
@@ -123,7 +151,24 @@ impl Cache {
     /// What this cache has done since it was made.
     pub fn stats(&self) -> Stats {
         let would_hits = self.0.observed.would_hits.load(Ordering::Relaxed);
-        Stats { would_hits, ..self.0.counters.snapshot(&self.0.memory) }
+        let (fills, background) = (self.0.flights.len() as u64, self.0.background.running() as u64);
+        Stats { would_hits, fills, background, ..self.0.counters.snapshot(&self.0.memory) }
+    }
+
+    /// Ends what runs in the background: fills whose clients have gone, and refreshes. None is started from now on; those
+    /// under way have until the deadline, then they are broken off. Requests are answered as before.
+    ///
+    /// ```
+    /// # use larder::Cache;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let cache = Cache::in_memory(1 << 20);
+    /// let ended = cache.shutdown(Duration::from_secs(5)).await;
+    /// assert_eq!(ended.aborted, 0);
+    /// # }
+    /// ```
+    pub async fn shutdown(&self, deadline: Duration) -> Shutdown {
+        self.0.background.shut_down(deadline).await
     }
 
     /// Whether a response for this resource is held that could still be of use; as in [`Selector::resource`].
@@ -181,6 +226,34 @@ impl Cache {
         &self.0.observed
     }
 
+    pub(crate) fn background(&self) -> &Background {
+        &self.0.background
+    }
+
+    pub(crate) fn uncacheable(&self) -> &Uncacheable {
+        &self.0.uncacheable
+    }
+
+    pub(crate) fn uses(&self) -> &Uses {
+        &self.0.uses
+    }
+
+    pub(crate) fn fill_places(&self) -> Option<&Arc<Semaphore>> {
+        self.0.fill_places.as_ref()
+    }
+
+    /// The fields that select the variants of what is stored under this key.
+    pub(crate) fn nominated(&self, key: &[u8]) -> Box<[HeaderName]> {
+        self.0.memory.nominated(key)
+    }
+
+    /// A number from 0 up to 1.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are all that the number has")]
+    pub(crate) fn random(&self) -> f64 {
+        let throw = self.0.dice.hash_one(self.0.thrown.fetch_add(1, Ordering::Relaxed));
+        (throw >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     pub(crate) fn status_line(&self) -> &StatusLine {
         &self.0.status
     }
@@ -231,10 +304,10 @@ impl Cache {
         };
         let cache = Arc::downgrade(&self.0);
         let sweeping = Sweeping(cache.clone());
+        let background = self.0.background.clone();
         runtime.spawn(async move {
             let _sweeping = sweeping;
-            loop {
-                tokio::time::sleep(SWEEP_EVERY).await;
+            while timer::within(SWEEP_EVERY, background.closing()).await.is_none() {
                 let Some(cache) = cache.upgrade() else { return };
                 cache.clock.adjust();
                 cache.memory.sweep(cache.clock.now());

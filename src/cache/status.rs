@@ -22,6 +22,7 @@ pub(crate) struct StatusLine {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Forwarded<'a> {
     pub(crate) stored: bool,
+    pub(crate) collapsed: bool,
     pub(crate) status: Option<StatusCode>,
     pub(crate) key: Option<&'a KeyBuf>,
     pub(crate) detail: Option<&'a str>,
@@ -54,13 +55,14 @@ impl StatusLine {
     pub(crate) fn say_forwarded(&self, headers: &mut HeaderMap, why: Forward, note: Forwarded<'_>, slot: bool) {
         let value = match self.mode {
             CacheStatusHeader::Off => return,
-            CacheStatusHeader::Brief => brief(why, note.stored),
+            CacheStatusHeader::Brief => brief(why, note),
             CacheStatusHeader::Debug => {
                 let key = note.key.map(|key| Key::from(key).to_string());
                 let line = CacheStatus {
                     fwd: Some(why),
                     fwd_status: note.status.map(|status| status.as_u16()),
                     stored: note.stored,
+                    collapsed: note.collapsed,
                     key: key.as_deref(),
                     detail: note.detail,
                     ..nothing()
@@ -77,9 +79,11 @@ impl StatusLine {
 }
 
 /// Three words are enough for users; the finer ones tell what others have asked for.
-fn brief(why: Forward, stored: bool) -> HeaderValue {
-    HeaderValue::from_static(match (why, stored) {
+fn brief(why: Forward, note: Forwarded<'_>) -> HeaderValue {
+    HeaderValue::from_static(match (why, note.stored) {
         (Forward::Bypass | Forward::Method | Forward::Partial, _) => "larder; fwd=bypass",
+        (Forward::Stale | Forward::Request, _) if note.collapsed => "larder; fwd=stale; collapsed",
+        (_, _) if note.collapsed => "larder; fwd=miss; collapsed",
         (Forward::Stale | Forward::Request, true) => "larder; fwd=stale; stored",
         (Forward::Stale | Forward::Request, false) => "larder; fwd=stale",
         (_, true) => "larder; fwd=miss; stored",

@@ -182,6 +182,9 @@ const FIELDS: &[(&str, Apply)] = &[
     ("memory", |builder, item| Ok(builder.memory(item.size()?))),
     ("memory_entries", |builder, item| Ok(builder.memory_entries(item.count()?))),
     ("max_object", |builder, item| Ok(builder.max_object(item.size()?))),
+    ("fill_limit", |builder, item| Ok(builder.fill_limit(item.count()?))),
+    ("background_limit", |builder, item| Ok(builder.background_limit(item.count()?))),
+    ("background_timeout", |builder, item| Ok(builder.background_timeout(item.duration()?))),
     ("cache_status", |builder, item| {
         use CacheStatusHeader::{Brief, Debug, Off};
         Ok(builder.cache_status(item.one_of(&[("off", Off), ("brief", Brief), ("debug", Debug)])?))

@@ -194,6 +194,16 @@ impl<'a> Item<'a> {
         number.ok_or_else(|| self.error("a whole number, without quotes, is expected"))
     }
 
+    /// A number that need not be whole.
+    pub(super) fn number(&self) -> Result<f64, ConfigError> {
+        let written = match self.value {
+            Content::Other(DeValue::Float(number)) => Some(number.as_str().to_owned()),
+            _ => self.expanded()?.map(Cow::into_owned),
+        };
+        let number = self.integer().map(|number| number as f64).or_else(|| written?.parse().ok());
+        number.ok_or_else(|| self.error("a number, without quotes, is expected"))
+    }
+
     pub(super) fn duration(&self) -> Result<Duration, ConfigError> {
         let text = self.string()?;
         text.as_deref().and_then(text::duration).ok_or_else(|| {

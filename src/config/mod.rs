@@ -55,7 +55,7 @@ use toml::de::DeTable;
 ///
 /// | table | keys |
 /// |---|---|
-/// | `[caches.NAME]` | `namespace` (the keys have `-NAME` after it), `version`, `memory`, `memory_entries`, `max_object`, `cache_status` (`"off"`, `"brief"`, `"debug"`): the methods of [`CacheBuilder`](crate::CacheBuilder); `policy`: the name of its default policy |
+/// | `[caches.NAME]` | `namespace` (the keys have `-NAME` after it), `version`, `memory`, `memory_entries`, `max_object`, `fill_limit`, `background_limit`, `background_timeout`, `cache_status` (`"off"`, `"brief"`, `"debug"`): the methods of [`CacheBuilder`](crate::CacheBuilder); `policy`: the name of its default policy |
 /// | `[policies.NAME]` | `fresh_for`, `from_response` or `rfc9111`, then any method of [`Policy`] that takes no closure; `true` for those that take nothing. `scope` is `"shared"`, `"per-tenant"` or `"per-user"` |
 /// | `[[routes]]` | `cache`; `path`, in the syntax of axum, or `otherwise = true`; `policy` |
 ///
@@ -187,6 +187,16 @@ mod tests {
             ("browser", "browser = 'private, max-age=60'", "browser: max-age=60, private"),
             ("request_directives", "request_directives = 'honor'", "request_directives: honor"),
             ("surrogate", "surrogate = true", "surrogate: yes"),
+            ("eager_refresh", "eager_refresh = 0.8", "eager_refresh: 0.8"),
+            ("xfetch", "xfetch = 1", "xfetch: 1.0"),
+            ("jitter", "jitter = 1e-1", "jitter: 0.1"),
+            ("adaptive_lifetime", "adaptive_lifetime = ['10s', '1h']", "adaptive_lifetime: 10s to 1h"),
+            ("wait_limit", "wait_limit = '0s'", "wait_limit: 0s"),
+            ("abandon_on_cancel", "abandon_on_cancel = true", "abandon_on_cancel: yes"),
+            ("soft_timeout", "soft_timeout = '300ms'", "soft_timeout: 300ms"),
+            ("hard_timeout", "hard_timeout = '10s'", "hard_timeout: 10s"),
+            ("remember_uncacheable", "remember_uncacheable = '1m'", "remember_uncacheable: 1m"),
+            ("min_uses", "min_uses = 2", "min_uses: 2"),
             ("scope", "scope = 'per-user'", "per: user"),
             ("per", "per = ['tenant', 'role']", "per: role, tenant"),
             ("observe_only", "observe_only = true", "observe_only: yes"),

@@ -7,7 +7,7 @@ use crate::{
     semantics::{cache_control::ResponseDirectives, cache_control_writer::CacheControl},
 };
 use http::{Method, StatusCode};
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 /// A policy as it was written.
 pub(super) struct Written<'a> {
@@ -130,6 +130,15 @@ fn cache_control(item: &Item<'_>) -> Result<CacheControl, ConfigError> {
     if said == again { Ok(control) } else { Err(item.error(BROWSER)) }
 }
 
+/// Two durations, as a list.
+fn durations(item: &Item<'_>) -> Result<RangeInclusive<Duration>, ConfigError> {
+    let right = "two durations are expected, such as [\"10s\", \"1h\"]";
+    match &item.elements(right)?[..] {
+        [from, to] => Ok(from.duration()?..=to.duration()?),
+        _ => Err(item.error(right)),
+    }
+}
+
 const BROWSER: &str = "\"private, max-age=600\", \"public, max-age=600\", either with immutable or must-revalidate, \
                        \"no-cache\" or \"no-store\" is expected";
 
@@ -182,6 +191,19 @@ const FIELDS: &[(&str, Apply)] = &[
         Ok(policy.request_directives(item.one_of(&words)?))
     }),
     ("surrogate", |policy, item| if_true(policy, item, Policy::surrogate)),
+    ("eager_refresh", |policy, item| Ok(policy.eager_refresh(item.number()?))),
+    ("xfetch", |policy, item| Ok(policy.xfetch(item.number()?))),
+    ("jitter", |policy, item| Ok(policy.jitter(item.number()?))),
+    ("adaptive_lifetime", |policy, item| Ok(policy.adaptive_lifetime(durations(item)?))),
+    ("wait_limit", |policy, item| Ok(policy.wait_limit(item.duration()?))),
+    ("abandon_on_cancel", |policy, item| if_true(policy, item, Policy::abandon_on_cancel)),
+    ("soft_timeout", |policy, item| Ok(policy.soft_timeout(item.duration()?))),
+    ("hard_timeout", |policy, item| Ok(policy.hard_timeout(item.duration()?))),
+    ("remember_uncacheable", |policy, item| Ok(policy.remember_uncacheable(item.duration()?))),
+    ("min_uses", |policy, item| {
+        let uses = u32::try_from(item.count()?);
+        Ok(policy.min_uses(uses.map_err(|_| item.error(format_args!("at most {} is possible", u32::MAX)))?))
+    }),
     ("scope", |policy, item| {
         let words: [(_, With); 3] =
             [("shared", Policy::shared), ("per-tenant", Policy::per_tenant), ("per-user", Policy::per_user)];

@@ -1,6 +1,6 @@
 //! What makes a policy contradict itself.
 
-use super::{Policy, UriOf};
+use super::{FillRules, Policy, RefreshRules, UriOf, effective::Spelled};
 use crate::{
     identity::Scope,
     key::QueryRule,
@@ -38,6 +38,8 @@ impl Policy {
             }
         }
         self.check_lifetimes()?;
+        self.check_fills()?;
+        self.check_refresh()?;
         self.check_methods()?;
         self.check_scope()?;
         self.check_key()?;
@@ -57,6 +59,11 @@ impl Policy {
             ("stale_while_revalidate", Some(store.stale_while_revalidate)),
             ("stale_if_error", Some(store.stale_if_error)),
             ("keep", self.keep),
+            ("wait_limit", Some(self.fill.wait_limit)),
+            ("soft_timeout", self.fill.soft_timeout),
+            ("hard_timeout", self.fill.hard_timeout),
+            ("remember_uncacheable", Some(self.fill.remember_uncacheable)),
+            ("adaptive_lifetime", self.refresh.adaptive.map(|(_, most)| most)),
         ];
         let statuses = store.status_lifetimes.iter().map(|(_, lifetime)| ("status_lifetime", Some(*lifetime)));
         for (method, span) in spans.into_iter().chain(statuses) {
@@ -77,6 +84,80 @@ impl Policy {
             return fault("statuses(..) without a lifetime to give them: add fresh_for(..)");
         }
         Ok(())
+    }
+
+    fn check_fills(&self) -> Result<(), PolicyError> {
+        let FillRules { abandon_on_cancel, soft_timeout, hard_timeout, min_uses, .. } = self.fill;
+        for (method, after) in [("soft_timeout", soft_timeout), ("hard_timeout", hard_timeout)] {
+            if after.is_some_and(|after| after.is_zero()) {
+                return fault(format!("{method}(0 s) would wait for no fill at all: give a time, or leave it out"));
+            }
+        }
+        if let (Some(soft), Some(hard)) = (soft_timeout, hard_timeout)
+            && hard <= soft
+        {
+            return fault(format!(
+                "hard_timeout({}) would come before soft_timeout({}) can do anything: give hard_timeout the longer time, \
+                 or leave one of them out",
+                Spelled(hard),
+                Spelled(soft)
+            ));
+        }
+        if soft_timeout.is_some() && abandon_on_cancel {
+            return fault(
+                "soft_timeout(..) lets a fill go on in the background, where abandon_on_cancel() ends it: leave one of \
+                 them out",
+            );
+        }
+        if min_uses == 0 {
+            return fault("min_uses(0): the first request is number 1: leave it out to store from the first one on");
+        }
+        Ok(())
+    }
+
+    fn check_refresh(&self) -> Result<(), PolicyError> {
+        let RefreshRules { eager, xfetch, jitter, adaptive } = self.refresh;
+        if let Some(fraction) = eager.filter(|fraction| !(*fraction > 0.0 && *fraction < 1.0)) {
+            return fault(format!(
+                "eager_refresh({fraction:?}): a fraction of the lifetime, more than 0 and less than 1, is possible: 0.8 \
+                 is at 80 %"
+            ));
+        }
+        if let Some(beta) = xfetch.filter(|beta| !(*beta > 0.0 && *beta <= 100.0)) {
+            return fault(format!("xfetch({beta:?}): more than 0 and at most 100 is possible: 1.0 is the optimum"));
+        }
+        if let Some(fraction) = jitter.filter(|fraction| !(*fraction > 0.0 && *fraction <= 0.5)) {
+            return fault(format!(
+                "jitter({fraction:?}): a fraction of the lifetime, more than 0 and at most 0.5, is possible: 0.1 takes \
+                 up to 10 % away"
+            ));
+        }
+        adaptive.map_or(Ok(()), |bounds| self.check_adaptive(bounds))
+    }
+
+    fn check_adaptive(&self, (least, most): (Duration, Duration)) -> Result<(), PolicyError> {
+        let bounds = format!("adaptive_lifetime({}..={})", Spelled(least), Spelled(most));
+        if least > most {
+            return fault(format!("{bounds} is empty: give the shorter lifetime first"));
+        }
+        if least.is_zero() {
+            return fault(format!("{bounds} could halve a lifetime to nothing: begin with at least 1 s"));
+        }
+        let Some(lifetime) = self.store.default_lifetime else {
+            return fault(format!(
+                "{bounds} without a lifetime of the policy has nothing to adapt: add fresh_for(..) or lifetime(..)"
+            ));
+        };
+        let statuses = self.store.status_lifetimes.iter().filter(|(_, lifetime)| !lifetime.is_zero());
+        let statuses = statuses.map(|(status, lifetime)| (format!("of status {}", status.as_u16()), *lifetime));
+        let mut lifetimes = std::iter::once(("of the policy".to_owned(), lifetime)).chain(statuses);
+        match lifetimes.find(|(_, lifetime)| !(least..=most).contains(lifetime)) {
+            Some((whose, lifetime)) => fault(format!(
+                "{bounds}: the lifetime {whose}, {}, is not within these bounds: give bounds around it",
+                Spelled(lifetime)
+            )),
+            None => Ok(()),
+        }
     }
 
     fn check_methods(&self) -> Result<(), PolicyError> {
@@ -292,10 +373,62 @@ mod tests {
             (Policy::named("").fresh_for(MINUTE), "named"),
             (Policy::named("a b").fresh_for(MINUTE), "a b"),
             (minute().version("v\n"), "\\n"),
+            (minute().wait_limit(Duration::MAX), "wait_limit(18446744073709551615 s): at most"),
+            (minute().soft_timeout(Duration::ZERO), "soft_timeout(0 s)"),
+            (minute().hard_timeout(Duration::ZERO), "hard_timeout(0 s)"),
+            (minute().hard_timeout(Duration::MAX), "hard_timeout(18446744073709551615 s): at most"),
+            (minute().soft_timeout(MINUTE).hard_timeout(MINUTE), "hard_timeout(1m) would come before soft_timeout(1m)"),
+            (minute().soft_timeout(MINUTE).hard_timeout(MINUTE / 2), "hard_timeout(30s)"),
+            (minute().soft_timeout(MINUTE).abandon_on_cancel(), "leave one of them out"),
+            (minute().remember_uncacheable(Duration::MAX), "remember_uncacheable("),
+            (minute().min_uses(0), "min_uses(0)"),
+            (minute().eager_refresh(0.0), "eager_refresh(0.0)"),
+            (minute().eager_refresh(1.0), "0.8 is at 80 %"),
+            (minute().eager_refresh(80.0), "eager_refresh(80.0)"),
+            (minute().eager_refresh(f64::NAN), "eager_refresh(NaN)"),
+            (minute().xfetch(0.0), "1.0 is the optimum"),
+            (minute().xfetch(100.1), "xfetch(100.1)"),
+            (minute().xfetch(f64::INFINITY), "xfetch(inf)"),
+            (minute().xfetch(f64::NAN), "xfetch(NaN)"),
+            (minute().jitter(0.0), "jitter(0.0)"),
+            (minute().jitter(0.51), "jitter(0.51)"),
+            (minute().jitter(f64::NAN), "jitter(NaN)"),
+            (minute().adaptive_lifetime(MINUTE..=MINUTE / 2), "adaptive_lifetime(1m..=30s) is empty"),
+            (minute().adaptive_lifetime(Duration::ZERO..=MINUTE), "at least 1 s"),
+            (minute().adaptive_lifetime(2 * MINUTE..=3 * MINUTE), "lifetime of the policy, 1m, is not within"),
+            (minute().adaptive_lifetime(MINUTE / 3..=MINUTE / 2), "lifetime of the policy, 1m, is not within"),
+            (minute().adaptive_lifetime(MINUTE..=Duration::MAX), "adaptive_lifetime(18446744073709551615 s): at most"),
+            (Policy::from_response().adaptive_lifetime(MINUTE..=MINUTE), "add fresh_for(..)"),
+            (Policy::rfc9111().adaptive_lifetime(MINUTE..=MINUTE), "add fresh_for(..)"),
+            (
+                minute().status_lifetime(StatusCode::NOT_FOUND, MINUTE / 6).adaptive_lifetime(MINUTE / 2..=MINUTE),
+                "lifetime of status 404, 10s, is not within",
+            ),
         ] {
             let text = policy.check(1_000_000).expect_err(says).to_string();
             assert!(text.contains(says), "{text:?} should say {says:?}");
         }
         assert_eq!(minute().query_only(["a"]).max_body(5).key_headers(["accept"]).check(10), Ok(()));
+    }
+
+    #[test]
+    fn borders_are_possible() {
+        for policy in [
+            Policy::fresh_for(MINUTE)
+                .wait_limit(Duration::ZERO)
+                .remember_uncacheable(Duration::ZERO)
+                .min_uses(u32::MAX),
+            Policy::fresh_for(MINUTE).soft_timeout(MINUTE).hard_timeout(MINUTE + Duration::from_millis(1)),
+            Policy::fresh_for(MINUTE).hard_timeout(MINUTE).abandon_on_cancel(),
+            Policy::from_response().eager_refresh(f64::MIN_POSITIVE).xfetch(100.0).jitter(0.5),
+            Policy::fresh_for(MINUTE).eager_refresh(0.999).xfetch(f64::MIN_POSITIVE).jitter(f64::MIN_POSITIVE),
+            Policy::fresh_for(MINUTE).adaptive_lifetime(MINUTE..=MINUTE),
+            Policy::rfc9111().lifetime(MINUTE).adaptive_lifetime(Duration::from_millis(1)..=MAX_DELTA),
+            Policy::fresh_for(MINUTE)
+                .status_lifetime(StatusCode::NOT_FOUND, Duration::ZERO)
+                .adaptive_lifetime(MINUTE..=2 * MINUTE),
+        ] {
+            assert_eq!(policy.check(1_000_000), Ok(()), "{}", policy.effective());
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! A policy once it has met its cache: checked, and ready for the hot path.
 
-use super::{Cookies, MomentOf, Policy, PolicyError, RequestDirectives, RequestIs, ResponseIs, UriOf};
+use super::{
+    Cookies, FillRules, MomentOf, Policy, PolicyError, RefreshRules, RequestDirectives, RequestIs, ResponseIs, UriOf,
+};
 use crate::{
     identity::Scope,
     key::{KeyBuf, KeyRules, Part, Searches},
@@ -26,6 +28,8 @@ pub(crate) struct Unit<'a> {
 #[derive(Clone)]
 pub(crate) struct Rules {
     pub(crate) store: StoreRules,
+    pub(crate) fill: FillRules,
+    pub(crate) refresh: RefreshRules,
     pub(crate) key: KeyRules,
     /// The parts of every key that do not depend on the request.
     pub(crate) unit_prefix: Box<[u8]>,
@@ -82,6 +86,8 @@ impl Rules {
         }
         Ok(Self {
             store: StoreRules { targets, ..policy.store.clone() },
+            fill: policy.fill,
+            refresh: policy.refresh,
             unit_prefix: unit_prefix(unit),
             policy_prefix: policy_prefix(policy, &key),
             key,
@@ -154,6 +160,7 @@ impl Rules {
             StoreRules { targets: self.store.targets.clone(), set_cookie: self.store.set_cookie, ..other.store };
         Ok(Self {
             store,
+            refresh: other.refresh,
             max_body: other.max_body,
             max_variants: other.max_variants,
             keep: other.keep,

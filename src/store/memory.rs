@@ -105,6 +105,11 @@ impl Memory {
         }
     }
 
+    /// The fields that select the variants held under this key.
+    pub(crate) fn nominated(&self, key: &[u8]) -> Box<[HeaderName]> {
+        self.slots.peek(&KeyRef(key)).map(|slot| slot.nominated.clone()).unwrap_or_default()
+    }
+
     /// Stores an entry as the answer to a request. `live` tells which of its siblings are still of use.
     pub(crate) fn put(
         &self,

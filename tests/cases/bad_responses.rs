@@ -78,7 +78,8 @@ async fn bad_size_hints_are_not_believed() {
     }
 }
 
-/// A client that reads no further than the declared length, as servers do, leaves nothing but what it has read.
+/// A client that reads no further than the declared length, as servers do, leaves nothing but what it has read. Who reads
+/// along hears that the body does not keep its word.
 #[tokio::test]
 async fn bad_lengths_of_unread_bodies() {
     for (length, read, text) in
@@ -97,7 +98,7 @@ async fn bad_lengths_of_unread_bodies() {
         drop(response);
         let got = app.get("/x").await;
         assert!(
-            got.text() == "new" || (got.text() == text && text.len().to_string() == length),
+            got.text() == "new" || (got.text() == text && text.len().to_string() == length) || got.broken,
             "declared {length}: {got:?}"
         );
     }

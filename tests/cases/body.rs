@@ -80,7 +80,8 @@ async fn o_23_an_abandoned_body_is_not_stored() {
         [three, || three().shy(), || three().exact(13), || three().exact(13).trailers(&[("x", "y")])];
     for body in bodies {
         for frames in 0..3 {
-            let app = App::new(Policy::fresh_for(MINUTE), Inner::by(move |_| Reply::ok("").body(body())));
+            let policy = Policy::fresh_for(MINUTE).abandon_on_cancel();
+            let app = App::new(policy, Inner::by(move |_| Reply::ok("").body(body())));
             let mut response = app.head(plain(Request::get("/x"))).await.unwrap();
             for _ in 0..frames {
                 response.body_mut().frame().await.unwrap().unwrap();

@@ -85,7 +85,7 @@ async fn o_01_strip_opt_in_keeps_no_cookie_on_any_path() {
         app.advance(wait);
         for request in asked() {
             let got = app.send(request).await;
-            assert_eq!(got.outcome(), status);
+            assert_eq!(got.outcome(), status, "{got:?}");
             assert!(!got.shows("sid="), "{got:?}");
         }
     }

@@ -32,6 +32,14 @@ pub(crate) struct Down;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
 
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("broken")
+    }
+}
+
+impl std::error::Error for Broken {}
+
 enum Step {
     Data(Bytes),
     Trailers(HeaderMap),
@@ -352,7 +360,7 @@ impl Got {
             match frame.map(Frame::into_data) {
                 Ok(Ok(bytes)) => data.extend_from_slice(&bytes),
                 Ok(Err(other)) => got.trailers = other.into_trailers().ok(),
-                Err(Broken) => got.broken = true,
+                Err(_) => got.broken = true,
             }
         }
         got.body = data.into();

@@ -1,5 +1,5 @@
 use crate::{
-    cache::{Recording, StoredBody, stored_body},
+    cache::{BoxError, Reader, StoredBody, stored_body},
     entry::Entry,
 };
 use bytes::Bytes;
@@ -7,6 +7,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -14,7 +15,8 @@ use std::{
 pin_project! {
     /// The body of a response that went through a [`CacheService`](super::CacheService).
     ///
-    /// Bodies of the inner service are passed on frame by frame, trailers and empty frames included.
+    /// Bodies of the inner service are passed on frame by frame, trailers and empty frames included, and their errors as
+    /// they are, boxed. A body that is shared with another request also fails when that one breaks off.
     pub struct ResponseBody<B> {
         #[pin]
         state: State<B>,
@@ -26,8 +28,8 @@ pin_project! {
     enum State<B> {
         // The inner service's body, passed through.
         Inner { #[pin] body: B },
-        // The inner service's body, written down on its way.
-        Recorded { #[pin] body: B, recording: Box<Recording> },
+        // A body that is recorded on its way: this request's own, or another's.
+        Read { reader: Reader },
         // A body from the cache.
         Stored { body: StoredBody },
     }
@@ -38,8 +40,13 @@ impl<B> ResponseBody<B> {
         Self { state: State::Inner { body } }
     }
 
-    pub(super) fn recorded(body: B, recording: Recording) -> Self {
-        Self { state: State::Recorded { body, recording: Box::new(recording) } }
+    pub(super) fn read(reader: Reader) -> Self {
+        Self { state: State::Read { reader } }
+    }
+
+    /// Content that is all there.
+    pub(super) fn whole(content: Bytes) -> Self {
+        Self::stored(StoredBody::Whole(content))
     }
 
     /// All of a stored response's.
@@ -51,55 +58,46 @@ impl<B> ResponseBody<B> {
         Self { state: State::Stored { body } }
     }
 
-    /// Whether it is still being written down.
-    pub(super) fn is_recording(&self) -> bool {
-        matches!(&self.state, State::Recorded { recording, .. } if recording.is_open())
+    /// Reads on for the sake of the recording, if there is one.
+    pub(super) async fn record_to_end(self) {
+        if let State::Read { mut reader } = self.state {
+            poll_fn(|cx| reader.poll_end(cx)).await;
+        }
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B>
+where
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().state.project() {
-            StateProj::Inner { body } => body.poll_frame(cx),
+            StateProj::Inner { body } => {
+                Poll::Ready(ready!(body.poll_frame(cx)).map(|frame| frame.map_err(Into::into)))
+            }
             StateProj::Stored { body } => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
             }
-            StateProj::Recorded { mut body, recording } => {
-                let frame = ready!(body.as_mut().poll_frame(cx));
-                match &frame {
-                    Some(Ok(frame)) => {
-                        if let Some(data) = frame.data_ref() {
-                            recording.data(data);
-                        } else if let Some(trailers) = frame.trailers_ref() {
-                            recording.trailers(trailers);
-                        }
-                        // Whoever sees the end of the stream here does not ask again.
-                        if body.is_end_stream() {
-                            recording.end();
-                        }
-                    }
-                    Some(Err(_)) => recording.fail(),
-                    None => recording.end(),
-                }
-                Poll::Ready(frame)
-            }
+            StateProj::Read { reader } => reader.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.state {
-            State::Inner { body } | State::Recorded { body, .. } => body.is_end_stream(),
+            State::Inner { body } => body.is_end_stream(),
+            State::Read { reader } => reader.is_end_stream(),
             State::Stored { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.state {
-            State::Inner { body } | State::Recorded { body, .. } => body.size_hint(),
+            State::Inner { body } => body.size_hint(),
+            State::Read { reader } => reader.size_hint(),
             State::Stored { body } => body.size_hint(),
         }
     }
@@ -115,7 +113,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Inner { .. } => "inner",
-            State::Recorded { .. } => "recorded",
+            State::Read { .. } => "read",
             State::Stored { .. } => "stored",
         };
         f.debug_tuple("ResponseBody").field(&state).finish()

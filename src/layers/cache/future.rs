@@ -1,19 +1,28 @@
-use super::{ResponseBody, layer::Shared};
+use super::{ResponseBody, handover::Answering, layer::Shared};
 use crate::{
-    cache::{Change, Forwarded, strip_own_fields, whole},
+    cache::{Change, Facts, Forwarded, strip_own_fields, whole},
     entry::Entry,
-    semantics::{cache_status::Forward, date::Timestamp},
+    outcome::NotStored,
+    policy::Policy,
+    semantics::{
+        cache_control_writer::ForCaches,
+        cache_status::Forward,
+        date::Timestamp,
+        storable::{StoreRequest, storable},
+    },
 };
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use std::{
+    borrow::Cow,
     fmt,
     future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tower_service::Service;
 
@@ -28,8 +37,6 @@ pin_project! {
     }
 }
 
-pub(super) type Exchange<ResBody, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<ResBody>>, E>> + Send>>;
-
 pin_project! {
     #[project = StateProj]
     enum State<S, ReqBody, ResBody>
@@ -43,7 +50,7 @@ pin_project! {
         // The cache takes no part.
         Pass { #[pin] asked: Asked<S, Request<ReqBody>>, aside: Option<Aside> },
         // The answer may be stored, or a stored one validated.
-        Exchange { exchange: Exchange<ResBody, S::Error> },
+        Exchange { exchange: Answering<ResBody, S::Error> },
     }
 }
 
@@ -65,6 +72,15 @@ pub(super) struct Aside {
     pub(super) forward: Forward,
     pub(super) reason: &'static str,
     pub(super) change: Option<Box<Change>>,
+    pub(super) watch: Option<Watch>,
+}
+
+/// A resource that gave nothing that could be stored, to be watched for a change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watch {
+    /// What it is remembered by.
+    pub(super) key: u64,
+    pub(super) facts: Facts,
 }
 
 impl<S, ReqBody, ResBody> ResponseFuture<S, ReqBody, ResBody>
@@ -83,7 +99,7 @@ where
         Self { state: State::Pass { asked: ask(inner, request), aside } }
     }
 
-    pub(super) fn exchange(exchange: Exchange<ResBody, S::Error>) -> Self {
+    pub(super) fn exchange(exchange: Answering<ResBody, S::Error>) -> Self {
         Self { state: State::Exchange { exchange } }
     }
 }
@@ -115,6 +131,11 @@ where
 }
 
 impl Aside {
+    /// For what is known to give nothing that can be stored.
+    pub(super) fn watch(shared: &Arc<Shared>, forward: Forward, why: NotStored, watch: Watch) -> Self {
+        Self { shared: Arc::clone(shared), forward, reason: why.as_str(), change: None, watch: Some(watch) }
+    }
+
     fn finish<B>(mut self, response: &mut Response<B>) {
         let change = self.change.take();
         let Shared { cache, rules, .. } = &*self.shared;
@@ -122,9 +143,32 @@ impl Aside {
         if let Some(change) = change.filter(|_| status.is_success() || status.is_redirection()) {
             cache.invalidate_changed(&change, response.headers());
         }
+        if let Some(watch) = self.watch {
+            watch.see(&self.shared, response);
+        }
         strip_own_fields(response.headers_mut(), rules);
         let note = Forwarded { status: Some(status), detail: Some(self.reason), ..Forwarded::default() };
         cache.status_line().say_forwarded(response.headers_mut(), self.forward, note, false);
+    }
+}
+
+impl Watch {
+    /// An answer that could be stored has come: the next request fills the cache again.
+    fn see<B>(self, shared: &Shared, response: &Response<B>) {
+        let Shared { cache, rules, .. } = shared;
+        let now = cache.now();
+        let facts = self.facts;
+        let asked = StoreRequest {
+            credentials: facts.has(Facts::CREDENTIALS),
+            no_store: false,
+            one_user: facts.has(Facts::ONE_USER),
+        };
+        let for_caches = response.extensions().get::<ForCaches>();
+        let headers = for_caches.map_or(Cow::Borrowed(response.headers()), |counts| counts.head(response.headers()));
+        let verdict = storable(asked, response.status(), &headers, &rules.store, now, Duration::ZERO);
+        if verdict.is_ok() || response.extensions().get::<Policy>().is_some() {
+            cache.uncacheable().forget_hash(self.key);
+        }
     }
 }
 

@@ -2,16 +2,18 @@
 
 use super::{
     ResponseBody,
+    ask::{Ask, Part},
     content::{Content, RebuildBody},
-    exchange::{self, Job},
+    future::Watch,
     layer::Shared,
+    refresh::refresh,
 };
 use crate::{
-    cache::{Act, Facts, Fill, answer, decide, is_whole, nothing_stored, say_hit},
+    cache::{Act, BoxError, Facts, Known, answer, decide, is_whole, nothing_stored, say_hit},
     entry::Entry,
-    key::{Key, KeyBuf},
+    key::{Key, KeyBuf, keyed_uri},
     layers::stats::RequestStats,
-    outcome::Outcome,
+    outcome::{NotStored, Outcome},
     semantics::{cache_control::RequestDirectives, cache_status::Forward, date::Timestamp},
     store::Found,
 };
@@ -22,12 +24,13 @@ use std::sync::Arc;
 use tower_service::Service;
 
 /// What became of a lookup.
-#[expect(clippy::large_enum_variant, reason = "it lives on the stack, and a hit allocates nothing for it")]
 pub(super) enum Looked<B> {
     /// The stored response, whole, is the answer.
     Hit(Arc<Entry>),
     Answered(Response<ResponseBody<B>>),
-    Ask(Job, Parts),
+    /// It gives nothing that can be stored, as is known: the cache takes no part but to watch for a change.
+    Uncacheable(Parts, Forward, NotStored, Watch),
+    Ask(Box<Ask>, Part, Parts),
 }
 
 /// Looks a request up under this key.
@@ -48,6 +51,7 @@ where
     R: RebuildBody<ReqBody>,
     ReqBody: Default + Send + 'static,
     ResBody: Body<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<BoxError>,
 {
     let Shared { cache, rules, .. } = &**shared;
     let heard = rules.honor_requests && facts.has(Facts::CACHE_CONTROL);
@@ -81,20 +85,28 @@ where
         say_hit(&mut response, cache.status_line(), entry, key, now, detail);
         response.map(ResponseBody::stored)
     };
+    let early = |entry: &Entry| now >= entry.refresh_from && entry.wants_refresh(now, cache.random());
     let (stored, act, forward) = match (stored, verdict) {
         (Some(entry), Some(Act::Serve)) if is_whole(&parts.method, facts) && !cache.status_line().is_debug() => {
             count(&parts, Outcome::Hit);
+            if early(&entry) {
+                refresh(shared, inner, parts, Arc::clone(&entry), key.clone(), facts, now, content.clone());
+            }
             return Looked::Hit(entry);
         }
         (Some(entry), Some(Act::Serve)) => {
-            return Looked::Answered(serve(&entry, &parts, Outcome::Hit, None));
+            let response = serve(&entry, &parts, Outcome::Hit, None);
+            if early(&entry) {
+                refresh(shared, inner, parts, entry, key.clone(), facts, now, content.clone());
+            }
+            return Looked::Answered(response);
         }
         (Some(entry), Some(Act::ServeStale)) => {
             return Looked::Answered(serve(&entry, &parts, Outcome::Stale, Some("stale")));
         }
         (Some(entry), Some(Act::ServeAndRefresh)) => {
             let response = serve(&entry, &parts, Outcome::Stale, Some("stale-while-revalidate"));
-            exchange::refresh(shared, inner, parts, entry, key.clone(), facts, now, content.clone());
+            refresh(shared, inner, parts, entry, key.clone(), facts, now, content.clone());
             return Looked::Answered(response);
         }
         (_, Some(Act::Ignore)) => (None, Act::Fetch, Forward::Miss),
@@ -104,17 +116,70 @@ where
         }
         (stored, act) => (stored, act.unwrap_or(Act::Fetch), forward),
     };
-    if directives.is_some_and(|request| request.only_if_cached) {
+    if directives.as_ref().is_some_and(|request| request.only_if_cached) {
         cache.counters().count(Outcome::Miss);
         RequestStats::note(&parts.extensions, Outcome::Miss);
         return Looked::Answered(nothing_stored().map(ResponseBody::stored));
     }
+    miss(shared, parts, Missed { key, stored, act, forward, facts, directives, now })
+}
+
+/// What a lookup has come to when the inner service is to be asked.
+struct Missed<'a> {
+    key: &'a KeyBuf,
+    stored: Option<Arc<Entry>>,
+    act: Act,
+    forward: Forward,
+    facts: Facts,
+    directives: Option<RequestDirectives>,
+    now: Timestamp,
+}
+
+/// Whether the request asks alone, for others too, or waits. Apart from the lookup, so that hits do not pay for it.
+#[inline(never)]
+fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked<B> {
+    let Missed { key, stored, act, forward, facts, directives, now } = missed;
+    let Shared { cache, rules, .. } = &**shared;
     let stats = RequestStats::of(&parts.extensions).cloned();
     if let Some(stats) = &stats {
         stats.key(|| Key::from(key).to_string());
     }
-    let fill = Fill::begin(cache, rules, key.clone(), &parts, facts, directives.as_ref());
-    let shared = Arc::clone(shared);
-    let job = Job { shared, fill, stored, act, forward, facts, directives, background: false, heard: Ok(()), stats };
-    Looked::Ask(job, parts)
+    if rules.fill.min_uses > 1 {
+        cache.uses().count(key.as_bytes());
+    }
+    let known = if cache.uncacheable().is_empty() { None } else { cache.uncacheable().recall(key.as_bytes(), now) };
+    if let Some(known) = known.filter(Known::is_certain)
+        && stored.is_none()
+        && rules.sealed.is_none()
+        && !rules.observe_only
+    {
+        cache.counters().count(Outcome::Miss);
+        if let Some(stats) = &stats {
+            stats.outcome(Outcome::Miss);
+        }
+        if let Some(uri) = keyed_uri(&parts.uri, &rules.key) {
+            parts.uri = uri;
+        }
+        let watch = Watch { key: cache.uncacheable().hash(key.as_bytes()), facts };
+        return Looked::Uncacheable(parts, forward, known.why, watch);
+    }
+    let mut ask = Ask {
+        shared: Arc::clone(shared),
+        key: key.clone(),
+        stored,
+        act,
+        forward,
+        facts,
+        directives,
+        stats,
+        answered: None,
+        uncacheable: known.is_some(),
+    };
+    let part = ask.join(&parts);
+    if let Part::Leads(lead) = &part
+        && let Some(response) = ask.look_again(&parts, Some(lead))
+    {
+        return Looked::Answered(response);
+    }
+    Looked::Ask(Box::new(ask), part, parts)
 }

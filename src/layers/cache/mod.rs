@@ -3,13 +3,19 @@
 //! What stays true for the service inside: its error type is still that of the whole, its bodies, trailers, upgrades and
 //! event streams pass through untouched, and it is only asked for readiness when it is to be called.
 
+mod ask;
 mod body;
 mod content;
 mod exchange;
 mod future;
+mod handover;
+mod job;
 mod layer;
 mod look;
+mod peek;
+mod refresh;
 mod service;
+mod timeout;
 
 pub use body::ResponseBody;
 pub use content::{NoRebuild, Rebuild, RebuildBody, RequestBody};

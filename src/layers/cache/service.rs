@@ -7,7 +7,7 @@ use super::{
     look::{Looked, look},
 };
 use crate::{
-    cache::{Admission, BodyFacts, Cache, Facts, admit, admit_with_content, client_uri, whole},
+    cache::{Admission, BodyFacts, BoxError, Cache, Facts, admit, admit_with_content, client_uri, whole},
     key::KeyBuf,
     layers::stats::{InsideCache, RequestStats},
     outcome::{Bypass, Outcome},
@@ -74,6 +74,7 @@ where
     R: RebuildBody<ReqBody>,
     ReqBody: Body + Default + Send + 'static,
     ResBody: Body<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<BoxError>,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
@@ -119,6 +120,7 @@ impl<S, R> CacheService<S, R> {
         R: RebuildBody<ReqBody>,
         ReqBody: Body + Default + Send + 'static,
         ResBody: Body<Data = Bytes> + Send + 'static,
+        ResBody::Error: Into<BoxError>,
     {
         let Shared { cache, rules, .. } = &**shared;
         let content = BodyFacts { empty: is_empty(&body), readable: R::READS };
@@ -135,7 +137,17 @@ impl<S, R> CacheService<S, R> {
                 match look(shared, &self.inner, parts, facts, &key, now, &content) {
                     Looked::Hit(entry) => ResponseFuture::hit(entry, now),
                     Looked::Answered(response) => ResponseFuture::ready(response),
-                    Looked::Ask(job, parts) => exchange::start(job, self.inner.clone(), parts, body, content),
+                    Looked::Uncacheable(parts, forward, why, watch) => {
+                        let request = Request::from_parts(parts, body);
+                        ResponseFuture::pass(
+                            self.inner.clone(),
+                            request,
+                            Some(Aside::watch(shared, forward, why, watch)),
+                        )
+                    }
+                    Looked::Ask(ask, part, parts) => {
+                        ResponseFuture::exchange(exchange::start(*ask, part, self.inner.clone(), parts, body, content))
+                    }
                 }
             }
             Admission::Read(facts) => self.read_first(shared, parts, body, facts),
@@ -143,7 +155,7 @@ impl<S, R> CacheService<S, R> {
                 cache.counters().bypass(reason);
                 RequestStats::note(&parts.extensions, Outcome::Bypass);
                 let forward = if reason == Bypass::Method { Forward::Method } else { Forward::Bypass };
-                let aside = Aside { shared: Arc::clone(shared), forward, reason: reason.as_str(), change };
+                let aside = Aside { shared: Arc::clone(shared), forward, reason: reason.as_str(), change, watch: None };
                 ResponseFuture::pass(self.inner.clone(), Request::from_parts(parts, body), Some(aside))
             }
         }
@@ -164,6 +176,7 @@ impl<S, R> CacheService<S, R> {
         R: RebuildBody<ReqBody>,
         ReqBody: Body + Default + Send + 'static,
         ResBody: Body<Data = Bytes> + Send + 'static,
+        ResBody::Error: Into<BoxError>,
     {
         let (inner, shared, rebuild) = (self.inner.clone(), Arc::clone(shared), self.rebuild.clone());
         let reading = rebuild.read(body, shared.rules.max_content);
@@ -179,9 +192,14 @@ impl<S, R> CacheService<S, R> {
                         Ok((key, facts)) => match look(&shared, &inner, parts, facts, &key, now, &content) {
                             Looked::Hit(entry) => return Ok(whole(&entry, now, ResponseBody::of(&entry))),
                             Looked::Answered(response) => return Ok(response),
-                            Looked::Ask(job, parts) => {
+                            Looked::Uncacheable(parts, forward, why, watch) => {
+                                let request = Request::from_parts(parts, content.body());
+                                let aside = Aside::watch(&shared, forward, why, watch);
+                                return ResponseFuture::pass(inner, request, Some(aside)).await;
+                            }
+                            Looked::Ask(ask, part, parts) => {
                                 let body = content.body();
-                                return exchange::run(job, inner, parts, body, content).await;
+                                return exchange::start(*ask, part, inner, parts, body, content).await;
                             }
                         },
                     }
@@ -189,7 +207,7 @@ impl<S, R> CacheService<S, R> {
             };
             shared.cache.counters().bypass(reason);
             RequestStats::note(&parts.extensions, Outcome::Bypass);
-            let aside = Aside { shared, forward: Forward::Bypass, reason: reason.as_str(), change: None };
+            let aside = Aside { shared, forward: Forward::Bypass, reason: reason.as_str(), change: None, watch: None };
             ResponseFuture::pass(inner, Request::from_parts(parts, body), Some(aside)).await
         }))
     }

@@ -83,7 +83,7 @@ impl RequestStats {
     pub(crate) fn outcome(&self, outcome: Outcome) {
         match outcome {
             Outcome::Hit | Outcome::Stale | Outcome::Revalidated => self.hit(),
-            Outcome::Miss => self.miss(),
+            Outcome::Miss | Outcome::Collapsed => self.miss(),
             Outcome::Bypass => {}
         }
         *self.0.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
@@ -117,7 +117,7 @@ const fn word(outcome: Outcome) -> &'static str {
         Outcome::Hit => "HIT",
         Outcome::Stale => "STALE",
         Outcome::Revalidated => "REVALIDATED",
-        Outcome::Miss => "MISS",
+        Outcome::Miss | Outcome::Collapsed => "MISS",
         Outcome::Bypass => "BYPASS",
     }
 }
@@ -159,6 +159,7 @@ mod tests {
             (Outcome::Stale, "STALE", "1", "0"),
             (Outcome::Revalidated, "REVALIDATED", "1", "0"),
             (Outcome::Miss, "MISS", "0", "1"),
+            (Outcome::Collapsed, "MISS", "0", "1"),
             (Outcome::Bypass, "BYPASS", "0", "0"),
         ] {
             let stats = RequestStats::default();

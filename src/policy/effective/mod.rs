@@ -2,7 +2,7 @@
 
 mod value;
 
-use super::{Cookies, Policy, RequestDirectives};
+use super::{Cookies, FillRules, Policy, RefreshRules, RequestDirectives};
 use crate::{
     identity::Scope,
     key::{KeyRules, QueryRule, UtcOffset},
@@ -10,7 +10,8 @@ use crate::{
 };
 use http::StatusCode;
 use std::{fmt, time::Duration};
-use value::{Spelled, Value, json_list, json_object, json_string};
+pub(super) use value::Spelled;
+use value::{Value, json_list, json_object, json_string};
 
 /// A policy with all its defaults spelled out, for people ([`Display`](fmt::Display)) and for programs
 /// ([`to_json`](Effective::to_json)). Made by [`Policy::effective`].
@@ -47,7 +48,8 @@ impl Policy {
 
     /// What is doubtful about this policy although it can be obeyed: each text says what, why, and what to do.
     ///
-    /// A lifetime over four hours is, as long as nothing but time ends it.
+    /// A lifetime over four hours is, as long as nothing but time ends it, and a
+    /// [`soft_timeout`](Policy::soft_timeout) without a stale response that it could serve.
     pub fn warnings(&self) -> Vec<String> {
         let name = self.name().map_or("a policy without a name".to_owned(), |name| format!("policy `{name}`"));
         let default = self.store.default_lifetime.map(|lifetime| ("the lifetime".to_owned(), lifetime));
@@ -62,7 +64,17 @@ impl Policy {
                 Spelled(LONG)
             )
         };
-        long.map(warning).collect()
+        let mut warnings: Vec<_> = long.map(warning).collect();
+        if let (Some(after), Some(_)) = (self.fill.soft_timeout, self.store.default_lifetime)
+            && self.store.stale_if_error.is_zero()
+        {
+            warnings.push(format!(
+                "{name}: soft_timeout({}) has no stale response to serve, unless the response itself says \
+                 stale-if-error: add stale_if_error(..)",
+                Spelled(after)
+            ));
+        }
+        warnings
     }
 
     /// Every field, in an order for readers. Whoever adds a field is stopped here by the compiler, to show it too.
@@ -71,6 +83,8 @@ impl Policy {
             name,
             version,
             store,
+            fill,
+            refresh,
             key,
             methods,
             only_invalidates,
@@ -118,6 +132,10 @@ impl Policy {
                 }),
             ),
             ("surrogate", Value::Flag(*surrogate)),
+        ]);
+        settings.extend(refresh_settings(*refresh));
+        settings.extend(fill_settings(*fill));
+        settings.extend([
             ("scope", scope),
             ("per", per),
             ("per_context", per_context),
@@ -213,6 +231,29 @@ fn store_settings(store: &StoreRules) -> [(&'static str, Value); 8] {
     ]
 }
 
+fn fill_settings(fill: FillRules) -> [(&'static str, Value); 6] {
+    let FillRules { wait_limit, abandon_on_cancel, soft_timeout, hard_timeout, remember_uncacheable, min_uses } = fill;
+    [
+        ("wait_limit", Value::Span(wait_limit)),
+        ("abandon_on_cancel", Value::Flag(abandon_on_cancel)),
+        ("soft_timeout", soft_timeout.map_or(Value::Nothing("none"), Value::Span)),
+        ("hard_timeout", hard_timeout.map_or(Value::Nothing("none"), Value::Span)),
+        ("remember_uncacheable", Value::Span(remember_uncacheable)),
+        ("min_uses", Value::Count(usize::try_from(min_uses).unwrap_or(usize::MAX))),
+    ]
+}
+
+fn refresh_settings(refresh: RefreshRules) -> [(&'static str, Value); 4] {
+    let RefreshRules { eager, xfetch, jitter, adaptive } = refresh;
+    let number = |number: Option<f64>| number.map_or(Value::Nothing("none"), Value::Number);
+    [
+        ("eager_refresh", number(eager)),
+        ("xfetch", number(xfetch)),
+        ("jitter", number(jitter)),
+        ("adaptive_lifetime", adaptive.map_or(Value::Nothing("none"), |(least, most)| Value::Range(least, most))),
+    ]
+}
+
 fn key_settings(key: &KeyRules) -> [(&'static str, Value); 11] {
     let KeyRules { query, sort_query, headers, query_values, cookies, languages, codings, date, custom, searches: _ } =
         key;
@@ -292,6 +333,12 @@ mod tests {
             "uri:                    not set  (default)",
             "max_body:               8 MiB  (default)",
             "max_content:            64 KiB  (default)",
+            "wait_limit:             5s  (default)",
+            "abandon_on_cancel:      no  (default)",
+            "hard_timeout:           none  (default)",
+            "remember_uncacheable:   2m  (default)",
+            "min_uses:               1  (default)",
+            "xfetch:                 none  (default)",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
@@ -315,6 +362,10 @@ mod tests {
             .key_body([Method::POST])
             .max_key(1000)
             .max_body(2048)
+            .soft_timeout(Duration::from_millis(300))
+            .min_uses(3)
+            .jitter(0.1)
+            .adaptive_lifetime(MINUTE..=60 * MINUTE)
             .key_headers(["b a d"]);
         let text = policy.effective().to_string();
         for line in [
@@ -333,6 +384,10 @@ mod tests {
             "key_body:               POST",
             "max_key:                1000 B",
             "max_body:               2 KiB",
+            "soft_timeout:           300ms",
+            "min_uses:               3",
+            "jitter:                 0.1",
+            "adaptive_lifetime:      1m to 1h",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
@@ -349,7 +404,9 @@ mod tests {
             .stale_if_error(Duration::from_millis(1500))
             .status_lifetime(StatusCode::GONE, 2 * MINUTE)
             .query_values("d\"", ["7"])
-            .max_variants(3);
+            .max_variants(3)
+            .eager_refresh(0.8)
+            .adaptive_lifetime(MINUTE / 2..=60 * MINUTE);
         let json = policy.effective().to_json();
         for part in [
             r#"{"settings":{"name":"x","version":null,"lifetime":60,"#,
@@ -361,6 +418,7 @@ mod tests {
             r#""fresh_until":"not set","#,
             r#""max_body":8388608,"#,
             r#""max_variants":3,"#,
+            r#""eager_refresh":0.8,"xfetch":null,"jitter":null,"adaptive_lifetime":[30,3600],"wait_limit":5,"#,
             r#""defaults":["version","statuses","override_response","#,
         ] {
             assert!(json.contains(part), "{part}\n{json}");
@@ -377,5 +435,18 @@ mod tests {
         assert!(warnings[0].starts_with("policy `x`: the lifetime, 1d2h, is over 4h: "), "{warnings:?}");
         assert!(warnings[1].starts_with("policy `x`: the lifetime of status 404, 5h, is over 4h: "), "{warnings:?}");
         assert!(Policy::fresh_for(Duration::MAX).warnings()[0].starts_with("a policy without a name: "));
+    }
+
+    #[test]
+    fn a_soft_timeout_needs_something_stale_to_serve() {
+        let soft = |policy: Policy| policy.soft_timeout(MINUTE / 40).warnings();
+        let warnings = soft(Policy::named("x").fresh_for(MINUTE));
+        assert_eq!(
+            warnings,
+            ["policy `x`: soft_timeout(1s500ms) has no stale response to serve, unless the response itself says \
+              stale-if-error: add stale_if_error(..)"]
+        );
+        assert_eq!(soft(Policy::fresh_for(MINUTE).stale_if_error(MINUTE)), [""; 0]);
+        assert_eq!(soft(Policy::from_response()), [""; 0]);
     }
 }

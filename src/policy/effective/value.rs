@@ -12,7 +12,10 @@ pub(super) enum Value {
     Map(Vec<(String, Self)>),
     /// No value; what that means.
     Nothing(&'static str),
+    Number(f64),
     Numbers(Vec<u16>),
+    /// From one to the other.
+    Range(Duration, Duration),
     Span(Duration),
     Text(String),
 }
@@ -34,7 +37,13 @@ impl Value {
             Self::List(list) => json_list(json, list, |json, text| json_string(json, text)),
             Self::Map(map) => json_object(json, map.iter().map(|(name, value)| (&**name, value))),
             Self::Nothing(_) => json.push_str("null"),
+            Self::Number(number) if number.is_finite() => json.push_str(&format!("{number:?}")),
+            // JSON has no such number.
+            Self::Number(number) => json_string(json, &number.to_string()),
             Self::Numbers(list) => json_list(json, list, |json, number| json.push_str(&number.to_string())),
+            Self::Range(from, to) => {
+                json_list(json, [from, to], |json, span| json.push_str(&span.as_secs_f64().to_string()));
+            }
             Self::Span(span) => json.push_str(&span.as_secs_f64().to_string()),
             Self::Text(text) => json_string(json, text),
         }
@@ -61,7 +70,9 @@ impl fmt::Display for Value {
                 f.write_str(&pairs.collect::<Vec<_>>().join("; "))
             }
             Self::Nothing(meaning) => f.write_str(meaning),
+            Self::Number(number) => write!(f, "{number:?}"),
             Self::Numbers(list) => Self::list(list).fmt(f),
+            Self::Range(from, to) => write!(f, "{} to {}", Spelled(*from), Spelled(*to)),
             Self::Span(span) => Spelled(*span).fmt(f),
             Self::Text(text) => f.write_str(&plain(text)),
         }
@@ -69,7 +80,7 @@ impl fmt::Display for Value {
 }
 
 /// A duration as policy files write it: `1h30m`.
-pub(super) struct Spelled(pub(super) Duration);
+pub(in crate::policy) struct Spelled(pub(in crate::policy) Duration);
 
 impl fmt::Display for Spelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,5 +163,10 @@ mod tests {
         let spans = [0, 1, 1000, 61_500, 90_061_000].map(|millis| Value::Span(Duration::from_millis(millis)));
         assert_eq!(texts(&spans), ["0s", "1ms", "1s", "1m1s500ms", "1d1h1m1s"]);
         assert_eq!(texts(&[Value::Span(Duration::MAX)]), ["213503982334601d7h15s999ms"]);
+        let numbers = [0.8, 1.0, 1e300, f64::NAN].map(Value::Number);
+        assert_eq!(texts(&numbers), ["0.8", "1.0", "1e300", "NaN"]);
+        let mut json = String::new();
+        json_list(&mut json, &numbers, |json, number| number.json(json));
+        assert_eq!(json, r#"[0.8,1.0,1e300,"NaN"]"#);
     }
 }

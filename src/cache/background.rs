@@ -1,0 +1,121 @@
+//! Fills that nobody waits for: counted, bounded, and ended when the cache shuts down.
+
+use super::timer;
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+use tokio::sync::watch;
+use tracing::{Instrument, Span};
+
+/// Runs tasks in the background of a cache.
+#[derive(Clone)]
+pub(crate) struct Background(Arc<Tasks>);
+
+struct Tasks {
+    running: watch::Sender<usize>,
+    stage: watch::Sender<Stage>,
+    most: usize,
+    longest: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Open,
+    /// No more tasks are taken on.
+    Closing,
+    /// Those that still run end now.
+    Closed,
+}
+
+/// What came of a [`Cache::shutdown`](crate::Cache::shutdown).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shutdown {
+    /// Fills in the background that were broken off at the deadline.
+    pub aborted: usize,
+}
+
+impl Background {
+    pub(super) fn new(most: usize, longest: Duration) -> Self {
+        let (running, stage) = (watch::Sender::new(0), watch::Sender::new(Stage::Open));
+        Self(Arc::new(Tasks { running, stage, most, longest }))
+    }
+
+    /// Runs a task to its end, or for as long as tasks may take. False, and the task is dropped, if there are too many
+    /// already, the cache shuts down, or there is no runtime.
+    pub(crate) fn spawn(&self, span: Span, task: impl Future<Output = ()> + Send + 'static) -> bool {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return false };
+        let Some(place) = self.enter() else { return false };
+        let mut closed = self.0.stage.subscribe();
+        let longest = self.0.longest;
+        let limited = async move {
+            let _place = place;
+            let mut task = pin!(task);
+            let mut closed = pin!(closed.wait_for(|stage| *stage == Stage::Closed));
+            let mut late = pin!(timer::after(longest));
+            poll_fn(|cx| {
+                if task.as_mut().poll(cx).is_ready() || closed.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                late.as_mut().poll(cx)
+            })
+            .await;
+        };
+        runtime.spawn(limited.instrument(span));
+        true
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        *self.0.running.borrow()
+    }
+
+    /// Resolves when the cache begins to shut down.
+    pub(crate) async fn closing(&self) {
+        // The sender lives as long as this does.
+        let _ = self.0.stage.subscribe().wait_for(|stage| *stage > Stage::Open).await;
+    }
+
+    /// Takes on no more tasks, waits for those that run, and breaks them off at the deadline.
+    pub(super) async fn shut_down(&self, deadline: Duration) -> Shutdown {
+        self.0.stage.send_modify(|stage| *stage = Stage::Closing.max(*stage));
+        let mut running = self.0.running.subscribe();
+        let done = timer::within(deadline, running.wait_for(|running| *running == 0)).await.is_some();
+        let aborted = if done { 0 } else { self.running() };
+        self.0.stage.send_modify(|stage| *stage = Stage::Closed);
+        // Each ends as soon as it is polled.
+        let _ = self.0.running.subscribe().wait_for(|running| *running == 0).await;
+        Shutdown { aborted }
+    }
+
+    fn enter(&self) -> Option<Place> {
+        if *self.0.stage.borrow() != Stage::Open {
+            return None;
+        }
+        let room = self.0.running.send_if_modified(|running| {
+            let room = *running < self.0.most;
+            *running += usize::from(room);
+            room
+        });
+        room.then(|| Place(Arc::clone(&self.0)))
+    }
+}
+
+/// A place among the tasks that run.
+struct Place(Arc<Tasks>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.running.send_modify(|running| *running -= 1);
+    }
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Background").field("running", &self.running()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,209 @@
+//! Which requests share a fill, and what those get who wait for it.
+
+use super::{
+    Cache, Facts,
+    flight::{Flights, Joined, Lead, Wait},
+    place::Place,
+    tape::{Reader, Tape},
+};
+use crate::{
+    entry::Entry,
+    invalidation::{Checked, Footprint, Seq},
+    key::KeyBuf,
+    policy::Rules,
+    semantics::vary::write_selecting_values,
+};
+use http::{HeaderMap, HeaderName, request::Parts};
+use smallvec::SmallVec;
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+pub(crate) type FillFlights = Flights<FlightKey, Departure, Landing>;
+pub(crate) type FillLead = Lead<FlightKey, Departure, Landing>;
+pub(crate) type FillWait = Wait<Departure, Landing>;
+pub(crate) type FillJoined = Joined<FlightKey, Departure, Landing>;
+
+/// What a flight fills: the key of a resource, the fields that are known to select its variants, and whether with
+/// credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FlightKey(Arc<[u8]>);
+
+/// What is known of a flight when it starts.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    /// The end of the invalidation log: older than whatever the fill sees.
+    stamp: Seq,
+    /// The inner service has been called.
+    asked: AtomicBool,
+}
+
+/// What a flight brings, from the moment at which the head of the answer is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Landing(Arc<Landed>);
+
+#[derive(Debug)]
+struct Landed {
+    /// The response; without its body where that is still on its way.
+    entry: Arc<Entry>,
+    selecting: Selecting,
+    arriving: Option<Arriving>,
+}
+
+/// A body that is still on its way.
+pub(crate) struct Arriving {
+    pub(crate) tape: Arc<Tape>,
+    /// The whole response, once there is one.
+    pub(crate) whole: Arc<OnceLock<Arc<Entry>>>,
+    /// It may be read as it comes: its length is declared, and nothing that follows decides whether it is stored.
+    pub(crate) streams: bool,
+}
+
+type Selecting = SmallVec<[u8; 32]>;
+
+/// What there is for one who waits.
+pub(crate) enum Share {
+    Whole(Arc<Entry>),
+    /// The head, and the body as it comes.
+    Streaming(Arc<Entry>, Reader),
+    /// The response nominates fields of which this request has other values.
+    OtherVariant(Box<[HeaderName]>),
+    /// It was invalidated before this request came.
+    Invalidated,
+    /// The body broke off, or is not stored.
+    Nothing,
+}
+
+impl FlightKey {
+    /// `nominated` is known from what is stored, or from the head of another answer.
+    pub(crate) fn new(key: &KeyBuf, request: &HeaderMap, facts: Facts, nominated: &[HeaderName]) -> Self {
+        let mut text: SmallVec<[u8; 320]> = SmallVec::new();
+        text.push(u8::from(facts.has(Facts::CREDENTIALS)));
+        text.extend_from_slice(&u32::try_from(key.as_bytes().len()).unwrap_or(u32::MAX).to_be_bytes());
+        text.extend_from_slice(key.as_bytes());
+        for name in nominated {
+            text.extend_from_slice(name.as_str().as_bytes());
+            text.push(0);
+        }
+        text.push(0);
+        text.extend_from_slice(&selecting(nominated, request));
+        Self(text.as_slice().into())
+    }
+}
+
+impl Departure {
+    pub(crate) fn now(cache: &Cache) -> Self {
+        Self { stamp: cache.ledger().applied(), asked: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, Relaxed);
+    }
+
+    /// Whether the inner service has been called.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.asked.load(Relaxed)
+    }
+}
+
+impl Cache {
+    /// Joins the fill that is under way for a request, or leads another if it `may_lead`. What was invalidated since a fill
+    /// began is not for those who come now (`refused` tells of more).
+    pub(crate) fn join_fill(
+        &self,
+        key: &FlightKey,
+        rules: &Rules,
+        parts: &Parts,
+        may_lead: bool,
+        refused: impl Fn(&FillFlight) -> bool,
+    ) -> Option<FillJoined> {
+        let fits = |flight: &FillFlight| {
+            if refused(flight) {
+                return false;
+            }
+            let stamp = flight.meta().stamp;
+            stamp == self.ledger().applied() || {
+                let rows = Place::of(rules, parts).footprint(self.ledger(), rules, parts.extensions.get(), None);
+                self.ledger().is_good(stamp, &rows, &Checked::default())
+            }
+        };
+        self.0.flights.join(key, fits, || may_lead.then(|| Departure::now(self)))
+    }
+}
+
+/// A flight that is waited for.
+pub(crate) type FillFlight = Arc<super::flight::Flight<Departure, Landing>>;
+
+impl Landing {
+    /// A response that is all there.
+    pub(crate) fn whole(entry: Arc<Entry>, request: &HeaderMap) -> Self {
+        let selecting = selecting(&entry.nominated, request);
+        Self(Arc::new(Landed { entry, selecting, arriving: None }))
+    }
+
+    /// A response whose body is on its way.
+    pub(super) fn arriving(head: Arc<Entry>, request: &HeaderMap, arriving: Arriving) -> Self {
+        let selecting = selecting(&head.nominated, request);
+        Self(Arc::new(Landed { entry: head, selecting, arriving: Some(arriving) }))
+    }
+
+    /// The response, perhaps without its body.
+    pub(crate) fn head(&self) -> &Arc<Entry> {
+        &self.0.entry
+    }
+
+    /// What there is for a request that has waited. `streaming` tells that it can be answered while the body comes.
+    pub(crate) async fn share(&self, waiter: &Waiter<'_>, streaming: bool) -> Share {
+        let Landed { entry, selecting: theirs, arriving } = &*self.0;
+        if *theirs != selecting(&entry.nominated, &waiter.parts.headers) {
+            return Share::OtherVariant(entry.nominated.clone());
+        }
+        if !waiter.may_have(entry) {
+            return Share::Invalidated;
+        }
+        let Some(arriving) = arriving else { return Share::Whole(Arc::clone(entry)) };
+        let Some(mut reader) = arriving.tape.reader() else { return Share::Nothing };
+        if streaming && arriving.streams {
+            return Share::Streaming(Arc::clone(entry), reader);
+        }
+        poll_fn(|cx| reader.poll_end(cx)).await;
+        arriving.whole.get().map_or(Share::Nothing, |entry| Share::Whole(Arc::clone(entry)))
+    }
+}
+
+/// One who waits.
+pub(crate) struct Waiter<'a> {
+    pub(crate) cache: &'a Cache,
+    pub(crate) rules: &'a Rules,
+    pub(crate) parts: &'a Parts,
+}
+
+impl Waiter<'_> {
+    /// Whether no record from before this request came selects the response. What it can be known by before the answer
+    /// is there was checked when it joined.
+    fn may_have(&self, entry: &Entry) -> bool {
+        let ledger = self.cache.ledger();
+        if ledger.applied() == entry.stamp {
+            return true;
+        }
+        let known = Place::of(self.rules, self.parts).footprint(ledger, self.rules, self.parts.extensions.get(), None);
+        let news: Footprint = entry.footprint.iter().filter(|row| !known.contains(row)).copied().collect();
+        news.is_empty() || ledger.is_good(entry.stamp, &news, &Checked::default())
+    }
+}
+
+fn selecting(nominated: &[HeaderName], request: &HeaderMap) -> Selecting {
+    let mut values = Selecting::new();
+    write_selecting_values(nominated, request, &mut values);
+    values
+}
+
+impl std::fmt::Debug for Arriving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Arriving").field("streams", &self.streams).finish_non_exhaustive()
+    }
+}

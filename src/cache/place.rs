@@ -1,0 +1,50 @@
+//! Where a resource is, as far as that counts: what invalidation knows it by.
+
+use super::admit::{client_uri, scheme, target_uri};
+use crate::{
+    identity::Identity,
+    invalidation::{Footprint, Ledger, Subject},
+    policy::Rules,
+    semantics::{no_vary_search::SearchVariance, target::Target},
+};
+use http::request::Parts;
+use std::borrow::Cow;
+
+/// The target of a request, with the query parameters that count.
+#[derive(Debug)]
+pub(crate) struct Place {
+    authority: Option<String>,
+    pub(super) path: String,
+    pub(super) query: Option<String>,
+}
+
+impl Place {
+    pub(crate) fn of(rules: &Rules, parts: &Parts) -> Self {
+        let mut made = None;
+        let uri = target_uri(rules, parts, &mut made).unwrap_or_else(|_| client_uri(parts));
+        let target = Target::of(uri, &parts.headers, scheme(parts));
+        let authority = target.ok().and_then(|target| target.normal_authority()).map(str::to_owned);
+        let query = uri.query().and_then(|query| rules.key.keyed_query(query)).map(Cow::into_owned);
+        Self { authority, path: uri.path().to_owned(), query }
+    }
+
+    /// The rows of the ledger that an answer can be hit by: its resource as the client named it, and as `No-Vary-Search`
+    /// lets it count, and the parts of the identity in its key.
+    pub(crate) fn footprint(
+        &self,
+        ledger: &Ledger,
+        rules: &Rules,
+        identity: Option<&Identity>,
+        said: Option<&SearchVariance>,
+    ) -> Footprint {
+        let keyed: Vec<_> = identity.into_iter().flat_map(|identity| rules.scope.keyed(identity)).collect();
+        let Self { authority, path, query } = self;
+        let (authority, path) = (authority.as_deref(), path.as_str());
+        let mut footprint = ledger.footprint(Subject::Resource { authority, path, query: query.as_deref() }, &keyed);
+        if let Some(said) = said {
+            let normal = said.normal_query(query.as_deref());
+            footprint.extend(ledger.footprint(Subject::Resource { authority, path, query: normal.as_deref() }, &keyed));
+        }
+        footprint
+    }
+}

@@ -1,0 +1,70 @@
+//! Resources that give nothing that can be stored: hit-for-miss, as Varnish calls it. Requests for them do not wait for each
+//! other.
+
+use crate::{outcome::NotStored, semantics::date::Timestamp};
+use quick_cache::sync;
+use std::{hash::BuildHasher, sync::OnceLock};
+
+/// What is remembered, by the hash of the key: a collision costs no more than a fill that is not shared.
+#[derive(Debug, Default)]
+pub(crate) struct Uncacheable {
+    known: OnceLock<sync::Cache<u64, Known>>,
+    hashes: rapidhash::fast::RandomState,
+}
+
+/// Why nothing can be stored, and until when that is remembered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) why: NotStored,
+    /// The head of an answer tells whether it still holds.
+    by_head: bool,
+    /// How many answers in a row have said so.
+    times: u32,
+    until: Timestamp,
+}
+
+impl Known {
+    /// It was found so often that the cache takes no part any more but to watch the heads of answers.
+    pub(crate) fn is_certain(&self) -> bool {
+        self.by_head && self.times >= CERTAIN
+    }
+}
+
+impl Uncacheable {
+    pub(crate) fn remember(&self, key: &[u8], why: NotStored, by_head: bool, until: Timestamp) {
+        let known = self.known.get_or_init(|| sync::Cache::new(MOST));
+        let hash = self.hash(key);
+        let times = known.get(&hash).filter(|known| known.by_head).map_or(0, |known| known.times);
+        known.insert(hash, Known { why, by_head, times: times.saturating_add(1), until });
+    }
+
+    pub(crate) fn recall(&self, key: &[u8], now: Timestamp) -> Option<Known> {
+        self.known.get()?.get(&self.hash(key)).filter(|known| now < known.until)
+    }
+
+    /// A cacheable answer has come.
+    pub(crate) fn forget(&self, key: &[u8]) {
+        self.forget_hash(self.hash(key));
+    }
+
+    pub(crate) fn forget_hash(&self, hash: u64) {
+        if let Some(known) = self.known.get() {
+            known.remove(&hash);
+        }
+    }
+
+    /// Nothing at all is remembered: the common case.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.known.get().is_none()
+    }
+
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.hashes.hash_one(key)
+    }
+}
+
+/// After so many answers the next are not even considered for storage, until one could be stored.
+const CERTAIN: u32 = 8;
+
+/// So many resources are remembered.
+const MOST: usize = 10_000;

@@ -1,0 +1,229 @@
+//! A request that the cache has no answer for, before the inner service is asked: alone, for others too, or not at all
+//! because another request has asked already.
+
+use super::{ResponseBody, job::overloaded, layer::Shared};
+use crate::{
+    cache::{
+        Act, Facts, FillFlight, FillLead, FillWait, FlightKey, Forwarded, Joined, Landing, Over, Share, Waiter, answer,
+        decide, is_whole, whole,
+    },
+    entry::Entry,
+    key::KeyBuf,
+    layers::stats::RequestStats,
+    outcome::Outcome,
+    semantics::{cache_control::RequestDirectives, cache_status::Forward},
+    store::Found,
+};
+use http::{HeaderName, Method, Response, request::Parts};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+/// What is known of the request after the lookup.
+pub(super) struct Ask {
+    pub(super) shared: Arc<Shared>,
+    pub(super) key: KeyBuf,
+    /// The stored response that the request selects, not to be served without asking.
+    pub(super) stored: Option<Arc<Entry>>,
+    pub(super) act: Act,
+    pub(super) forward: Forward,
+    pub(super) facts: Facts,
+    pub(super) directives: Option<RequestDirectives>,
+    /// Where what is done for one request is counted, if somebody asked for that.
+    pub(super) stats: Option<RequestStats>,
+    /// The client has its answer already.
+    pub(super) answered: Answered,
+    /// Known to give nothing that can be stored.
+    pub(super) uncacheable: bool,
+}
+
+/// Whether the client has been answered, and the request counted, before its fill ends: by a timeout.
+pub(super) type Answered = Option<Arc<AtomicBool>>;
+
+/// The part that a request has in a fill.
+pub(super) enum Part {
+    /// It fills for itself.
+    Alone,
+    /// Others may wait for it.
+    Leads(FillLead),
+    /// It waits for another, of this key.
+    Waits(FillWait, FlightKey),
+}
+
+/// Where a waiting request goes on.
+pub(super) enum Next<B> {
+    Done(Response<ResponseBody<B>>),
+    Ask(Part),
+}
+
+impl Ask {
+    pub(super) fn count(&self, outcome: Outcome) {
+        if !self.answered.as_ref().is_some_and(|answered| answered.load(Relaxed)) {
+            self.shared.cache.counters().count(outcome);
+            if let Some(stats) = &self.stats {
+                stats.outcome(outcome);
+            }
+        }
+    }
+
+    /// Joins the fill that is under way, or leads one. The fields that select variants are those of what is stored.
+    pub(super) fn join(&self, parts: &Parts) -> Part {
+        let Shared { cache, rules, .. } = &*self.shared;
+        let asks_anew = self.facts.has(Facts::REFETCH)
+            || self.directives.as_ref().is_some_and(|said| said.no_store || said.no_cache);
+        if rules.fill.wait_limit.is_zero()
+            || rules.observe_only
+            || parts.method == Method::HEAD
+            || asks_anew
+            || self.uncacheable
+        {
+            return Part::Alone;
+        }
+        let nominated = match &self.stored {
+            Some(entry) => entry.nominated.clone(),
+            None if self.forward == Forward::VaryMiss => cache.nominated(self.key.as_bytes()),
+            None => Box::default(),
+        };
+        self.join_as(self.flight_key(parts, &nominated), parts, |_| false)
+    }
+
+    fn flight_key(&self, parts: &Parts, nominated: &[HeaderName]) -> FlightKey {
+        FlightKey::new(&self.key, &parts.headers, self.facts, nominated)
+    }
+
+    fn join_as(&self, key: FlightKey, parts: &Parts, refused: impl Fn(&FillFlight) -> bool) -> Part {
+        let Shared { cache, rules, .. } = &*self.shared;
+        // The answer to a part or to a condition is for one request. A validation asks for the whole.
+        let may_lead = self.act == Act::Validate || is_whole(&parts.method, self.facts);
+        match cache.join_fill(&key, rules, parts, may_lead, refused) {
+            Some(Joined::Waits(wait)) => Part::Waits(wait, key),
+            Some(Joined::Leads(lead)) => Part::Leads(lead),
+            None => Part::Alone,
+        }
+    }
+
+    /// Looks once more: what was missing may have been stored while this request waited, or just before it took the lead.
+    pub(super) fn look_again<B>(
+        &mut self,
+        parts: &Parts,
+        lead: Option<&FillLead>,
+    ) -> Option<Response<ResponseBody<B>>> {
+        let Shared { cache, rules, .. } = &*self.shared;
+        if self.facts.has(Facts::REFETCH) || rules.observe_only {
+            return None;
+        }
+        let Found::Entry(entry) = cache.find(self.key.as_bytes(), &parts.headers) else {
+            self.stored = None;
+            self.act = Act::Fetch;
+            return None;
+        };
+        let now = cache.now();
+        let act = decide(&entry, self.facts.has(Facts::CREDENTIALS), self.directives.as_ref(), rules, now);
+        let outcome = match act {
+            Act::Serve => Outcome::Hit,
+            Act::ServeStale | Act::ServeAndRefresh => Outcome::Stale,
+            Act::Ignore => {
+                self.stored = None;
+                self.act = Act::Fetch;
+                return None;
+            }
+            Act::Validate if parts.method == Method::GET => {
+                (self.stored, self.act) = (Some(entry), Act::Validate);
+                return None;
+            }
+            Act::Validate | Act::Fetch => {
+                (self.stored, self.act) = (Some(entry), Act::Fetch);
+                return None;
+            }
+        };
+        if let Some(lead) = lead.filter(|_| outcome == Outcome::Hit) {
+            lead.flight().land(Landing::whole(Arc::clone(&entry), &parts.headers));
+        }
+        self.count(outcome);
+        let mut response = answer(&entry, &parts.method, &parts.headers, self.facts, now);
+        let ttl = entry.lifespan.ttl(now);
+        let detail = (outcome == Outcome::Stale).then_some("stale");
+        cache.status_line().say_hit(response.headers_mut(), &self.key, ttl, detail);
+        Some(response.map(ResponseBody::stored))
+    }
+
+    /// Waits for another's fill, up to the limit; then one of those who wait leads another, and the rest wait for that; then
+    /// each asks for itself. None of this waits for each other: what cannot be shared is asked for at once.
+    pub(super) async fn wait<B>(&mut self, mut wait: FillWait, mut key: FlightKey, parts: &Parts) -> Next<B> {
+        let (mut late, mut moved) = (false, false);
+        let part = loop {
+            let flight = Arc::clone(wait.flight());
+            let limit = self.shared.rules.fill.wait_limit;
+            let arrival = async {
+                let landing = wait.await?;
+                Ok(self.share(&landing, parts).await)
+            };
+            let again = match crate::cache::timer::within(limit, arrival).await {
+                Some(Ok(Share::Whole(entry))) => {
+                    let now = self.shared.cache.now();
+                    let response = answer(&entry, &parts.method, &parts.headers, self.facts, now);
+                    return Next::Done(self.say_shared(response.map(ResponseBody::stored)));
+                }
+                Some(Ok(Share::Streaming(entry, reader))) => {
+                    let now = self.shared.cache.now();
+                    return Next::Done(self.say_shared(whole(&entry, now, ResponseBody::read(reader))));
+                }
+                Some(Ok(Share::OtherVariant(nominated))) if !moved => {
+                    moved = true;
+                    self.join_as(self.flight_key(parts, &nominated), parts, |_| false)
+                }
+                Some(Ok(Share::Invalidated)) if !moved => {
+                    moved = true;
+                    self.join(parts)
+                }
+                Some(Err(Over::Overloaded)) => {
+                    self.count(Outcome::Miss);
+                    return Next::Done(overloaded(&self.shared.cache, &self.key, self.forward));
+                }
+                Some(Ok(_)) => break Part::Alone,
+                Some(Err(Over::Refused)) => {
+                    self.uncacheable = true;
+                    break Part::Alone;
+                }
+                Some(Err(Over::Gone | Over::Failed)) => break Part::Alone,
+                None if !late => {
+                    late = true;
+                    self.shared.cache.counters().waits_too_long.fetch_add(1, Relaxed);
+                    self.join_as(key, parts, |other| Arc::ptr_eq(other, &flight))
+                }
+                None => break Part::Alone,
+            };
+            match again {
+                Part::Waits(another, its) => (wait, key) = (another, its),
+                part => break part,
+            }
+        };
+        let lead = match &part {
+            Part::Leads(lead) => Some(lead),
+            _ => None,
+        };
+        match self.look_again(parts, lead) {
+            Some(response) => Next::Done(response),
+            None => Next::Ask(part),
+        }
+    }
+
+    /// What a landing has for this request.
+    async fn share(&self, landing: &Landing, parts: &Parts) -> Share {
+        let Shared { cache, rules, .. } = &*self.shared;
+        let act =
+            decide(landing.head(), self.facts.has(Facts::CREDENTIALS), self.directives.as_ref(), rules, cache.now());
+        if !matches!(act, Act::Serve | Act::ServeAndRefresh) {
+            return Share::Nothing;
+        }
+        landing.share(&Waiter { cache, rules, parts }, is_whole(&parts.method, self.facts)).await
+    }
+
+    fn say_shared<B>(&self, mut response: Response<ResponseBody<B>>) -> Response<ResponseBody<B>> {
+        self.count(Outcome::Collapsed);
+        let note = Forwarded { collapsed: true, key: Some(&self.key), ..Forwarded::default() };
+        self.shared.cache.status_line().say_forwarded(response.headers_mut(), self.forward, note, true);
+        response
+    }
+}

@@ -1,0 +1,118 @@
+//! Refreshing a stored response while its readers are served (RFC 5861 §3).
+
+use super::{
+    ask::{Ask, Part},
+    content::{Content, RebuildBody},
+    exchange::run,
+    job::{BACK_OFF, Job},
+    layer::Shared,
+};
+use crate::{
+    cache::{Act, BoxError, Facts},
+    entry::Entry,
+    key::KeyBuf,
+    layers::stats::RequestStats,
+    semantics::{cache_status::Forward, date::Timestamp, fields::strip_connection_fields_but, validator},
+    store::Found,
+};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, Method, Request, Response,
+    header::{CONTENT_LENGTH, RANGE},
+    request::Parts,
+};
+use http_body::Body;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+use tower_service::Service;
+use tracing::Span;
+
+/// Refreshes a stored response in the background, unless that is under way or has failed a moment ago.
+#[expect(clippy::too_many_arguments, reason = "all there is to know of a request whose client has its answer already")]
+pub(super) fn refresh<S, R, ReqBody, ResBody>(
+    shared: &Arc<Shared>,
+    inner: &S,
+    mut parts: Parts,
+    entry: Arc<Entry>,
+    key: KeyBuf,
+    facts: Facts,
+    now: Timestamp,
+    content: Content<R>,
+) where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send,
+    R: RebuildBody<ReqBody>,
+    ReqBody: Send + 'static,
+    ResBody: Body<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<BoxError>,
+{
+    if tokio::runtime::Handle::try_current().is_err() || !entry.refresh.enter(now) {
+        return;
+    }
+    // What was asked for was this client's; the refresh is everyone's.
+    parts.extensions.remove::<RequestStats>();
+    if parts.method == Method::HEAD {
+        parts.method = Method::GET;
+    }
+    let Shared { cache, rules, .. } = &**shared;
+    let keyed = |name: &HeaderName| rules.tells_apart(name) || entry.nominated.contains(name);
+    strip_connection_fields_but(&mut parts.headers, keyed);
+    validator::strip_conditionals(&mut parts.headers);
+    parts.headers.remove(RANGE);
+    if content.bytes.is_empty() {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    let validatable = parts.method == Method::GET && validator::has_validator(&entry.head);
+    let ask = Ask {
+        shared: Arc::clone(shared),
+        key: key.clone(),
+        stored: Some(Arc::clone(&entry)),
+        act: if validatable { Act::Validate } else { Act::Fetch },
+        forward: Forward::Stale,
+        facts: facts.of_refresh(),
+        directives: None,
+        stats: None,
+        answered: None,
+        uncacheable: false,
+    };
+    let part = match ask.join(&parts) {
+        Part::Waits(..) => return entry.refresh.open(),
+        part => part,
+    };
+    let mut job = Job::begin(ask, part, &parts);
+    if !job.find_room_at_once() {
+        return entry.refresh.open();
+    }
+    job.background = true;
+    let under_way = Refresh { shared: Arc::clone(shared), entry, key, request: parts.headers.clone() };
+    let inner = inner.clone();
+    cache.background().spawn(Span::current(), async move {
+        let _under_way = under_way;
+        if let Ok(response) = run(job, inner, parts, content.body(), content).await {
+            response.into_body().record_to_end().await;
+        }
+    });
+}
+
+/// A refresh under way. However it ends, also by a panic, the gate of its entry does not stay taken.
+struct Refresh {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    key: KeyBuf,
+    request: HeaderMap,
+}
+
+impl Drop for Refresh {
+    fn drop(&mut self) {
+        let cache = &self.shared.cache;
+        let counters = cache.counters();
+        counters.refreshes.fetch_add(1, Relaxed);
+        match cache.find(self.key.as_bytes(), &self.request) {
+            Found::Entry(entry) if Arc::ptr_eq(&entry, &self.entry) => {
+                counters.failed_refreshes.fetch_add(1, Relaxed);
+                self.entry.refresh.shut_until(cache.now().saturating_add(BACK_OFF));
+            }
+            _ => self.entry.refresh.open(),
+        }
+    }
+}

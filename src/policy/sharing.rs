@@ -1,0 +1,132 @@
+//! What a policy says of who shares, and of what the handler sees.
+
+use super::{Cookies, Policy};
+use crate::{
+    identity::{Identity, Scope, TENANT, USER},
+    semantics::storable::SetCookie,
+};
+use http::HeaderName;
+use std::{borrow::Cow, fmt, sync::Arc};
+
+/// Who shares. A policy that says nothing keys on the whole [`Identity`] of an identified request; requests without one
+/// share. Where a scope is named and the request lacks it, the request bypasses the cache (`identity-missing`).
+///
+/// The tenant is part of every scope but [`shared`](Policy::shared), if the identity has one.
+impl Policy {
+    /// Everyone shares, whoever asks. The rules for cookies and credentials hold.
+    pub fn shared(mut self) -> Self {
+        self.scope = Scope::Shared;
+        self
+    }
+
+    /// The users of a tenant share.
+    pub fn per_tenant(self) -> Self {
+        self.per([TENANT])
+    }
+
+    /// Each user, within the tenant, has their own.
+    pub fn per_user(self) -> Self {
+        self.per([USER])
+    }
+
+    /// Those who have the same values of these attributes share, within their tenant.
+    pub fn per<N: Into<Cow<'static, str>>>(mut self, attributes: impl IntoIterator<Item = N>) -> Self {
+        let mut names: Vec<_> = attributes.into_iter().map(Into::into).collect();
+        names.sort();
+        names.dedup();
+        self.scope = Scope::Attributes(names);
+        self
+    }
+
+    /// Those for whom the closure says the same share, within their tenant: users with the same entitlements, for
+    /// example. `None` bypasses.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// let menu = Policy::fresh_for(Duration::from_secs(600)).per_context(|identity| {
+    ///     let permissions: Vec<_> = identity.values("permission").collect();
+    ///     (!permissions.is_empty()).then(|| permissions.join("\n"))
+    /// });
+    /// # let _ = menu;
+    /// ```
+    pub fn per_context(mut self, context: impl Fn(&Identity) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.scope = Scope::Context(Arc::new(context));
+        self
+    }
+}
+
+/// What may be shared.
+impl Policy {
+    /// Requests with cookies are treated like those without: nothing that the handler answers depends on a cookie.
+    pub fn ignore_cookies(mut self) -> Self {
+        self.cookies = Cookies::Ignore;
+        self
+    }
+
+    /// Responses that set a cookie are stored without it. Default: they are not stored.
+    pub fn strip_set_cookie(mut self) -> Self {
+        self.store.set_cookie = SetCookie::Strip;
+        self
+    }
+
+    /// Further request fields that say who asks, such as `x-api-key`: they count as `Authorization` does.
+    pub fn credential_headers<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
+    where
+        N: TryInto<HeaderName> + fmt::Display + Clone,
+    {
+        self.credential_headers = self.header_names("credential_headers", names);
+        self
+    }
+}
+
+/// What the handler sees.
+impl Policy {
+    /// The handler sees only the request fields that are part of the key, and those of
+    /// [`allow_headers`](Policy::allow_headers), and only the part of the [`Identity`] that is: what is not keyed cannot
+    /// shape a stored response. Recommended wherever responses are shared.
+    ///
+    /// Always visible: `Host`, `Accept-Encoding` in its normal form, ranges and conditions, `Traceparent`, `Tracestate`.
+    /// Other things in the extensions of the request stay there.
+    pub fn sealed(mut self) -> Self {
+        self.sealed = true;
+        self
+    }
+
+    /// Request fields that a handler sees although the request is [`sealed`](Policy::sealed). What it answers must not
+    /// depend on them, unless it names them in `Vary`.
+    pub fn allow_headers<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
+    where
+        N: TryInto<HeaderName> + fmt::Display + Clone,
+    {
+        self.allowed_headers = self.header_names("allow_headers", names);
+        self
+    }
+
+    pub(super) fn visible_headers(&self) -> Vec<HeaderName> {
+        let mut visible: Vec<_> = ALWAYS_VISIBLE.into_iter().map(HeaderName::from_static).collect();
+        visible.extend(self.allowed_headers.iter().chain(&self.key.headers).cloned());
+        if !self.key.cookies.is_empty() {
+            visible.push(http::header::COOKIE);
+        }
+        if !self.key.languages.is_empty() {
+            visible.push(http::header::ACCEPT_LANGUAGE);
+        }
+        visible
+    }
+}
+
+/// What a handler sees of a sealed request: what is keyed by nature, what asks for a part or a check of the same response,
+/// and what tracing needs.
+const ALWAYS_VISIBLE: [&str; 10] = [
+    "host",
+    "accept-encoding",
+    "range",
+    "if-range",
+    "if-none-match",
+    "if-modified-since",
+    "if-match",
+    "if-unmodified-since",
+    "traceparent",
+    "tracestate",
+];
