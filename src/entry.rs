@@ -1,7 +1,7 @@
 //! A stored response: head, body, trailers, and what decides whether it may be served.
 
 use crate::{
-    invalidation::{Checked, Footprint, Seq},
+    invalidation::{Checked, Claim, Footprint, Seq, Tags},
     policy::{RefreshRules, Rules, is_due, refresh_from},
     semantics::{
         cache_control_writer::{CacheControl, ForCaches},
@@ -39,11 +39,13 @@ pub(crate) struct Entry {
     pub(crate) for_caches: Option<Box<ForCaches>>,
     pub(crate) body: Bytes,
     pub(crate) trailers: Option<Box<HeaderMap>>,
-    pub(crate) lifespan: Lifespan,
+    lifespan: Lifespan,
     /// `public`, `s-maxage` or `must-revalidate`: for requests with credentials too (RFC 9111 §3.5).
     pub(crate) allows_credentials: bool,
     pub(crate) nominated: Box<[HeaderName]>,
     pub(crate) footprint: Footprint,
+    /// What it was tagged with.
+    pub(crate) tags: Tags,
     /// The end of the invalidation log before the fill began.
     pub(crate) stamp: Seq,
     /// Fills are numbered as they begin.
@@ -76,6 +78,7 @@ pub(crate) struct Origin {
     pub(crate) received: Timestamp,
     pub(crate) age: Duration,
     pub(crate) footprint: Footprint,
+    pub(crate) tags: Tags,
     pub(crate) stamp: Seq,
     pub(crate) started: u64,
     pub(crate) handler: Option<Arc<Rules>>,
@@ -125,6 +128,7 @@ impl Entry {
             allows_credentials: allows_credentials(&storable.directives),
             nominated: storable.nominated.into(),
             footprint,
+            tags: origin.tags,
             stamp,
             started,
             discard_at: lifespan.usable_until().saturating_add(keep),
@@ -140,6 +144,20 @@ impl Entry {
         }
     }
 
+    /// Its life: shorter than it was to be, if it has been invalidated softly.
+    #[inline]
+    pub(crate) fn lifespan(&self) -> Lifespan {
+        match self.checked.ended() {
+            None => self.lifespan,
+            Some(moment) => self.lifespan.ended_at(moment),
+        }
+    }
+
+    /// What decides whether it has been invalidated.
+    pub(crate) fn claim<'a>(&'a self, key: &'a [u8]) -> Claim<'a> {
+        Claim { stamp: self.stamp, footprint: &self.footprint, key }
+    }
+
     /// The same, while its body is still on its way, for those who have been waiting.
     pub(crate) fn announce(mut self, length: u64) -> Self {
         if self.status != StatusCode::NO_CONTENT {
@@ -150,7 +168,7 @@ impl Entry {
 
     /// Whether a hit now has to start a refresh, although it is fresh. `random` is from 0 up to 1.
     pub(crate) fn wants_refresh(&self, now: Timestamp, random: f64) -> bool {
-        is_due(&self.lifespan, self.early, self.fill_time, now, random)
+        is_due(&self.lifespan(), self.early, self.fill_time, now, random)
     }
 
     /// The head as the inner service sent it, as far as it was kept: for freshening.
@@ -182,8 +200,14 @@ impl Entry {
         let trailers = self.trailers.as_deref().map_or(0, fields);
         let nominated: usize = self.nominated.iter().map(|name| name.as_str().len() + FIELD_OVERHEAD).sum();
         let rows = self.footprint.len() * size_of::<u64>();
-        (self.body.len() + nominated + rows + fields(&self.head) + fields(&self.hidden) + trailers + ENTRY_OVERHEAD)
-            as u64
+        (self.body.len()
+            + nominated
+            + rows
+            + self.tags.weight()
+            + fields(&self.head)
+            + fields(&self.hidden)
+            + trailers
+            + ENTRY_OVERHEAD) as u64
     }
 }
 

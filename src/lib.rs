@@ -120,11 +120,13 @@ mod sync;
 pub mod test_util;
 
 pub use bust::bust;
-pub use cache::{Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError, Shutdown, Stats};
+pub use cache::{
+    Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError, Invalidated, Preview, Shutdown, Stats,
+};
 #[cfg(feature = "toml")]
 pub use config::Config;
 pub use identity::Identity;
-pub use invalidation::{InvalidateError, Invalidated, Selector};
+pub use invalidation::{InvalidateError, Invalidates, Selector, Tags};
 pub use key::UtcOffset;
 pub use layers::cache::{
     CacheLayer, CacheService, NoRebuild, Rebuild, RebuildBody, RequestBody, ResponseBody, ResponseFuture,

@@ -96,6 +96,8 @@ pub enum NotStored {
     InnerPolicy,
     /// The resource has not been asked for as often as the policy wants.
     TooFewUses,
+    /// It has more than 64 tags, or one of more than 256 bytes.
+    TooManyTags,
     /// The policy only observes.
     ObserveOnly,
     /// The identity in the key has so many values that the response could be invalidated in over 512 ways.
@@ -186,6 +188,7 @@ impl NotStored {
             Self::HandlerPolicy => "handler-policy",
             Self::InnerPolicy => "inner-policy",
             Self::TooFewUses => "too-few-uses",
+            Self::TooManyTags => "too-many-tags",
             Self::ObserveOnly => "observe-only",
             Self::IdentityTooLarge => "identity-too-large",
             Self::IdentityAfterCache => "identity-after-cache",
@@ -196,7 +199,9 @@ impl NotStored {
     pub(crate) fn lies_in_the_response(self) -> bool {
         match self {
             Self::Refused(Refusal::Credentials | Refusal::RequestNoStore) => false,
-            Self::Refused(_) | Self::TooLarge | Self::NoRoom | Self::Policy | Self::GrpcStatus => true,
+            Self::Refused(_) | Self::TooLarge | Self::NoRoom | Self::Policy | Self::GrpcStatus | Self::TooManyTags => {
+                true
+            }
             Self::HandlerPolicy | Self::InnerPolicy | Self::IdentityTooLarge | Self::IdentityAfterCache => true,
             Self::BodyFailed
             | Self::Abandoned
@@ -227,6 +232,7 @@ impl NotStored {
             Self::HandlerPolicy,
             Self::InnerPolicy,
             Self::TooFewUses,
+            Self::TooManyTags,
             Self::ObserveOnly,
             Self::IdentityTooLarge,
             Self::IdentityAfterCache,

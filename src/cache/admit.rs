@@ -1,5 +1,6 @@
 //! Which requests look into the cache, and under which key.
 
+use super::change::Change;
 use crate::{
     identity::{Identity, IdentityUnknown, Sharing},
     key::{KeyBuf, Part, is_forwarding, write_lines},
@@ -39,15 +40,6 @@ pub(crate) struct BodyFacts {
 /// What the fields of a request tell, found in one pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts(u32);
-
-/// The target of a request that changes something, kept until it has succeeded.
-#[derive(Debug)]
-pub(crate) struct Change {
-    scheme: Option<String>,
-    authority: Option<String>,
-    path: String,
-    query: Option<String>,
-}
 
 impl Facts {
     pub(crate) const CREDENTIALS: Self = Self(1);
@@ -297,34 +289,6 @@ fn names_a_method(query: &str) -> bool {
             let name = pair.split('=').next().unwrap_or_default();
             percent_decode_str(name).eq(b"_method".iter().copied())
         })
-}
-
-impl Change {
-    /// What a request is about to change. Where it is not clear which host is meant, every one is.
-    pub(crate) fn of(rules: &Rules, parts: &Parts) -> Self {
-        let mut place = None;
-        let uri = target_uri(rules, parts, &mut place).unwrap_or_else(|_| client_uri(parts));
-        let target = Target::of(uri, &parts.headers, scheme(parts));
-        let owned = |text: Option<&str>| text.map(str::to_owned);
-        match target {
-            Ok(target) => Self {
-                scheme: owned(target.scheme),
-                authority: owned(target.normal_authority()),
-                path: target.path.to_owned(),
-                query: owned(target.query),
-            },
-            Err(_) => Self { scheme: None, authority: None, path: uri.path().to_owned(), query: owned(uri.query()) },
-        }
-    }
-
-    pub(crate) fn target(&self) -> Target<'_> {
-        Target {
-            scheme: self.scheme.as_deref(),
-            authority: self.authority.as_deref(),
-            path: &self.path,
-            query: self.query.as_deref(),
-        }
-    }
 }
 
 #[cfg(test)]

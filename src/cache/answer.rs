@@ -101,7 +101,7 @@ pub(crate) fn say_hit<B>(
     now: Timestamp,
     detail: Option<&str>,
 ) {
-    status.say_hit(response.headers_mut(), key, entry.lifespan.ttl(now), detail);
+    status.say_hit(response.headers_mut(), key, entry.lifespan().ttl(now), detail);
 }
 
 /// The stored response with this body. Generic and inlined, so that a hit makes its response in place.
@@ -159,7 +159,7 @@ fn head(entry: &Entry, now: Timestamp) -> HeaderMap {
 
 #[inline]
 pub(crate) fn set_age(headers: &mut HeaderMap, entry: &Entry, now: Timestamp) {
-    let age = entry.lifespan.age(now);
+    let age = entry.lifespan().age(now);
     if let Some(browser) = entry.browser {
         headers.insert(CACHE_CONTROL, browser.aged(age).to_header_value());
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    invalidation::Ledger,
+    invalidation::{Ledger, Limits},
     policy::{Policy, PolicyError, Rules, check_word},
     store::{Memory, Sizes},
 };
@@ -206,7 +206,7 @@ impl CacheBuilder {
             status: StatusLine::new(self.status),
             clock: self.clock.unwrap_or_else(Clock::system),
             memory,
-            ledger: Ledger::new(),
+            ledger: Ledger::new(Limits::default()),
             counters: Counters::new(),
             observed: super::observe::Observed::default(),
             query_rules: std::sync::RwLock::default(),

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     entry::Entry,
-    invalidation::{Checked, Footprint, Seq},
+    invalidation::{Checked, Claim, Seq, Standing},
     key::KeyBuf,
     policy::Rules,
     semantics::vary::write_selecting_values,
@@ -116,6 +116,7 @@ impl Cache {
     pub(crate) fn join_fill(
         &self,
         key: &FlightKey,
+        bytes: &[u8],
         rules: &Rules,
         parts: &Parts,
         may_lead: bool,
@@ -127,8 +128,9 @@ impl Cache {
             }
             let stamp = flight.meta().stamp;
             stamp == self.ledger().applied() || {
-                let rows = Place::of(rules, parts).footprint(self.ledger(), rules, parts.extensions.get(), None);
-                self.ledger().is_good(stamp, &rows, &Checked::default())
+                let rows = Place::of(rules, parts).footprint(self.ledger().rows(), rules, parts.extensions.get());
+                let claim = Claim { stamp, footprint: &rows, key: bytes };
+                self.ledger().standing(claim, &Checked::default()) == Standing::Good
             }
         };
         self.0.flights.join(key, fits, || may_lead.then(|| Departure::now(self)))
@@ -180,6 +182,7 @@ pub(crate) struct Waiter<'a> {
     pub(crate) cache: &'a Cache,
     pub(crate) rules: &'a Rules,
     pub(crate) parts: &'a Parts,
+    pub(crate) key: &'a [u8],
 }
 
 impl Waiter<'_> {
@@ -190,9 +193,8 @@ impl Waiter<'_> {
         if ledger.applied() == entry.stamp {
             return true;
         }
-        let known = Place::of(self.rules, self.parts).footprint(ledger, self.rules, self.parts.extensions.get(), None);
-        let news: Footprint = entry.footprint.iter().filter(|row| !known.contains(row)).copied().collect();
-        news.is_empty() || ledger.is_good(entry.stamp, &news, &Checked::default())
+        let known = Place::of(self.rules, self.parts).footprint(ledger.rows(), self.rules, self.parts.extensions.get());
+        ledger.is_untouched_beside(entry.claim(self.key), &known)
     }
 }
 

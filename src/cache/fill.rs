@@ -1,10 +1,10 @@
 //! Taking an answer of the inner service into the cache.
 
-use super::{Cache, Change, Facts, place::Place, refreshing};
+use super::{Cache, Facts, place::Place, refreshing};
 use crate::{
     entry::{Entry, Keeping, Origin, take},
     identity::Identity,
-    invalidation::{Footprint, Seq, records_of},
+    invalidation::{Footprint, Seq, Tags},
     key::{Key, KeyBuf},
     outcome::NotStored,
     policy::{Policy, Rules},
@@ -12,17 +12,16 @@ use crate::{
         cache_control::{RequestDirectives, ResponseDirectives},
         cache_control_writer::CacheControl,
         cache_control_writer::ForCaches,
+        cache_groups::cache_groups,
         date::Timestamp,
         freshness::{LifetimeSource, initial_age},
-        invalidation::same_origin_targets,
-        no_vary_search::{SearchVariance, no_vary_search},
+        no_vary_search::no_vary_search,
         storable::{Refusal, Storable, StoreRequest, storable},
-        target::Target,
         validation::{Freshened, freshen},
     },
 };
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, request::Parts};
+use http::{HeaderMap, HeaderName, StatusCode, request::Parts};
 use std::{
     borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -44,6 +43,8 @@ pub(crate) struct Fill {
     pub(super) request: HeaderMap,
     asked: StoreRequest,
     identity: Option<Identity>,
+    /// What the answer is tagged with, once it is known.
+    tags: Tags,
     stamp: Seq,
     started: u64,
     requested: Timestamp,
@@ -118,6 +119,7 @@ impl Fill {
                 no_store: directives.is_some_and(|request| request.no_store),
                 one_user: facts.has(Facts::ONE_USER),
             },
+            tags: Tags::default(),
             stamp: cache.ledger().applied(),
             started: cache.begin_fill(),
             requested: cache.now(),
@@ -215,12 +217,33 @@ impl Fill {
         Ok(Verdict { storable, longest, age })
     }
 
-    /// Whether a predicate of the policy refuses an answer that may be stored otherwise.
-    pub(crate) fn consult(&self, request: &Parts, answer: &http::response::Parts) -> Result<(), NotStored> {
-        match &self.rules.refuse_if {
-            Some(refuse) if call(|| refuse(request, answer))? => Err(NotStored::Policy),
-            _ => Ok(()),
+    /// Asks the policy about an answer that may be stored otherwise: whether it refuses, and what tags it gives.
+    pub(crate) fn consult(&mut self, request: &Parts, answer: &http::response::Parts) -> Result<(), NotStored> {
+        if let Some(refuse) = &self.rules.refuse_if
+            && call(|| refuse(request, answer))?
+        {
+            return Err(NotStored::Policy);
         }
+        let mut tags = self.rules.tags.clone();
+        if let Some(handler) = answer.extensions.get::<Tags>() {
+            tags = tags.with(handler);
+        }
+        if let Some(tag_with) = &self.rules.tag_with {
+            tags = tags.with(&call(|| tag_with(request, answer))?);
+        }
+        if let Some(name) = &self.rules.tag_header {
+            tags = tags.and(listed(&answer.headers, name));
+        }
+        if tags.are_too_many() || cache_groups(&answer.headers).len() > MAX_GROUPS {
+            return Err(NotStored::TooManyTags);
+        }
+        self.tags = tags;
+        Ok(())
+    }
+
+    /// What a stored response was tagged with, it still is when it is freshened.
+    pub(crate) fn keep_tags(&mut self, stored: &Tags) {
+        self.tags = std::mem::take(&mut self.tags).with(stored);
     }
 
     /// Takes in a 304 to a validation of `entry` (RFC 9111 §4.3.4).
@@ -258,11 +281,11 @@ impl Fill {
         match judged {
             Ok(verdict) => {
                 let head = verdict.head(entry.status, headers, for_caches, received);
-                let fresh = self.entry(head, entry.body.clone(), trailers, Some((entry, true)));
-                // The bytes are as old as they were: what was invalidated since they were made stays so.
-                let fresh = Entry { stamp: entry.stamp, ..fresh };
-                let fresh = Arc::new(fresh);
-                match self.store(&fresh) {
+                let fresh = Arc::new(self.entry(head, entry.body.clone(), trailers, Some((entry, true))));
+                // The bytes are as old as they were: what was invalidated since they were made stays so. That they hold
+                // is news: what was made stale before they were asked about is not any more.
+                let live = self.cache.is_live(self.key.as_bytes(), entry);
+                match if live { self.store(&fresh) } else { Err(NotStored::Invalidated) } {
                     Ok(()) => Freshening::Stored(fresh),
                     Err(reason) => {
                         self.cache.counters().not_stored(reason);
@@ -306,7 +329,7 @@ impl Fill {
         if let Some(fraction) = refresh.jitter {
             storable.lifetime = refreshing::jittered(storable.lifetime, fraction, self.cache.random());
         }
-        let footprint = self.footprint(no_vary_search(&headers).as_ref());
+        let footprint = self.footprint(&headers);
         let fill_time = self.cache.now().since(self.requested);
         let origin = Origin {
             status,
@@ -316,6 +339,7 @@ impl Fill {
             received,
             age,
             footprint,
+            tags: self.tags.clone(),
             stamp: self.stamp,
             started: self.started,
             handler: self.handler.clone(),
@@ -342,8 +366,11 @@ impl Fill {
         }
     }
 
-    fn footprint(&self, said: Option<&SearchVariance>) -> Footprint {
-        self.place.footprint(self.cache.ledger(), &self.rules, self.identity.as_ref(), said)
+    fn footprint(&self, answer: &HeaderMap) -> Footprint {
+        let said = no_vary_search(answer);
+        let groups = cache_groups(answer);
+        let (rows, identity) = (self.cache.ledger().rows(), self.identity.as_ref());
+        self.place.footprint_with(rows, &self.rules, identity, &self.tags, said.as_ref(), &groups)
     }
 
     /// The key under which an answer is found: what it says of its query counts, and is remembered for the next request.
@@ -371,32 +398,19 @@ impl Fill {
         if entry.footprint.len() > MAX_ROWS {
             return Err(NotStored::IdentityTooLarge);
         }
-        if !self.cache.is_live(entry) {
+        let now = self.cache.now();
+        let key = self.key_of(&entry.head);
+        if !self.cache.ledger().admits(entry.claim(key.as_bytes()), &entry.checked) {
             return Err(NotStored::Invalidated);
         }
-        let now = self.cache.now();
-        let live = |other: &Entry| other.discard_at > now && self.cache.is_live(other);
-        let key = self.key_of(&entry.head);
+        self.cache.ledger().keep_for(entry.discard_at.since(now));
+        let place = key.clone();
+        let live = |other: &Entry| other.discard_at > now && self.cache.is_live(place.as_bytes(), other);
         self.cache.0.memory.put(key, Arc::clone(entry), &self.request, self.rules.max_variants, live)?;
         self.cache.counters().stored.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.cache.uncacheable().forget(self.key.as_bytes());
         self.cache.keep_swept();
         Ok(())
-    }
-}
-
-impl Cache {
-    /// A request that changes something has succeeded: its target, and what the answer says has changed with it, are
-    /// invalid from now on (RFC 9111 §4.4).
-    pub(crate) fn invalidate_changed(&self, change: &Change, answer: &HeaderMap) {
-        let base = change.target();
-        let rules = self.query_rules();
-        let mut records = records_of(self.ledger(), &base, None, &rules, self.searches());
-        for target in same_origin_targets(&base, answer) {
-            let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
-            records.extend(records_of(self.ledger(), &Target { path, query, ..base }, None, &rules, self.searches()));
-        }
-        self.append(&records);
     }
 }
 
@@ -412,6 +426,14 @@ pub(crate) fn strip_own_fields(headers: &mut HeaderMap, rules: &Rules) {
     }
 }
 
+/// The words of a field that lists tags, between commas or blanks.
+fn listed(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let lines = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
+    let lines: Vec<String> = lines.collect();
+    let words = lines.iter().flat_map(|line| line.split([',', ' ', '\t']));
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
 /// The life of a response that is answered once and kept nowhere.
 fn once() -> Storable {
     Storable {
@@ -423,6 +445,9 @@ fn once() -> Storable {
         stale_if_error: Duration::ZERO,
     }
 }
+
+/// Of what is in more groups not all would be remembered.
+const MAX_GROUPS: usize = 64;
 
 /// What can be invalidated in more ways is not stored: each is looked up when anything is invalidated.
 const MAX_ROWS: usize = 512;

@@ -39,12 +39,12 @@ pub(crate) fn decide(
     if credentials && !entry.allows_credentials && !rules.share_with_credentials {
         return Act::Ignore;
     }
-    match entry.lifespan.reuse(request, now) {
+    match entry.lifespan().reuse(request, now) {
         Reuse::Fresh => Act::Serve,
         Reuse::StaleAccepted => Act::ServeStale,
         Reuse::WhileRevalidating => Act::ServeAndRefresh,
         // A failing service is left alone for a while.
-        Reuse::Validate(Why::Stale) if entry.refresh.is_shut(now) && entry.lifespan.allows_error(request, now) => {
+        Reuse::Validate(Why::Stale) if entry.refresh.is_shut(now) && entry.lifespan().allows_error(request, now) => {
             Act::ServeStale
         }
         Reuse::Validate(_) if validator::has_validator(&entry.head) => Act::Validate,

@@ -6,10 +6,12 @@ mod admit;
 mod answer;
 mod background;
 mod builder;
+mod change;
 mod collapse;
 mod counters;
 mod fill;
 mod flight;
+mod invalidate;
 mod keep;
 mod lookup;
 mod observe;
@@ -21,15 +23,17 @@ pub(crate) mod timer;
 mod uncacheable;
 mod uses;
 
-pub(crate) use admit::{Admission, BodyFacts, Change, Facts, admit, admit_with_content, client_uri};
+pub(crate) use admit::{Admission, BodyFacts, Facts, admit, admit_with_content, client_uri};
 pub(crate) use answer::{StoredBody, answer, is_whole, nothing_stored, say_hit, stored_body, whole};
 pub(crate) use background::Background;
 pub use background::Shutdown;
 pub use builder::{CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError};
+pub(crate) use change::Change;
 pub(crate) use collapse::{FillFlight, FillLead, FillWait, FlightKey, Landing, Share, Waiter};
 pub use counters::Stats;
 pub(crate) use fill::{Fill, Freshening, RecordedHead, Verdict, strip_own_fields};
 pub(crate) use flight::{Joined, Over};
+pub use invalidate::{Invalidated, Preview};
 pub(crate) use keep::Keep;
 pub(crate) use lookup::{Act, decide};
 pub(crate) use status::{Forwarded, StatusLine};
@@ -38,7 +42,7 @@ pub(crate) use tape::{BoxError, Fault, Reader, Recorded};
 use crate::{
     clock::Clock,
     entry::Entry,
-    invalidation::{InvalidateError, Invalidated, Ledger, Record, Selector},
+    invalidation::{Ledger, Standing},
     key::{QueryRule, Searches},
     policy::{Policy, Unit},
     store::{Found, Memory},
@@ -126,23 +130,6 @@ impl Cache {
         self.0.policy.clone()
     }
 
-    /// Makes sure that nothing stored until now, and nothing on its way, is served for what the selector selects.
-    ///
-    /// When this returns, no request that starts afterwards gets such a response.
-    ///
-    /// # Errors
-    ///
-    /// If the selector does not say what it should, such as a resource that is no URI.
-    #[expect(
-        clippy::unused_async,
-        reason = "an invalidation is durable when it returns: stores beyond memory wait here"
-    )]
-    pub async fn invalidate(&self, selector: Selector) -> Result<Invalidated, InvalidateError> {
-        let records = selector.records(&self.0.ledger, &self.query_rules(), &self.0.searches)?;
-        self.append(&records);
-        Ok(Invalidated {})
-    }
-
     /// Drops everything held. Responses that are being made are not affected; [`Selector::everything`] catches those.
     pub fn clear(&self) {
         self.0.memory.clear();
@@ -169,20 +156,6 @@ impl Cache {
     /// ```
     pub async fn shutdown(&self, deadline: Duration) -> Shutdown {
         self.0.background.shut_down(deadline).await
-    }
-
-    /// Whether a response for this resource is held that could still be of use; as in [`Selector::resource`].
-    #[cfg(any(test, feature = "test-util"))]
-    pub fn contains(&self, uri: &str) -> bool {
-        let Ok(records) = Selector::resource(uri).records(&self.0.ledger, &self.query_rules(), &self.0.searches) else {
-            return false;
-        };
-        let now = self.now();
-        let mut entries = self.0.memory.entries().into_iter();
-        entries.any(|entry| {
-            let named = entry.footprint.iter().any(|row| records.contains(&Record::Row(*row)));
-            named && self.is_live(&entry) && entry.discard_at > now
-        })
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -265,7 +238,7 @@ impl Cache {
     /// The stored response that a request selects, unless it was invalidated.
     pub(crate) fn find(&self, key: &[u8], request: &HeaderMap) -> Found {
         match self.0.memory.find(key, request) {
-            Found::Entry(entry) if !self.is_live(&entry) => {
+            Found::Entry(entry) if !self.is_live(key, &entry) => {
                 self.0.memory.remove(key, &entry);
                 Found::Nothing
             }
@@ -273,18 +246,14 @@ impl Cache {
         }
     }
 
-    /// Whether no invalidation since its fill began selects the entry.
-    pub(crate) fn is_live(&self, entry: &Entry) -> bool {
-        self.0.ledger.is_good(entry.stamp, &entry.footprint, &entry.checked)
+    /// Whether no hard invalidation since its fill began selects the entry.
+    #[inline]
+    pub(crate) fn is_live(&self, key: &[u8], entry: &Entry) -> bool {
+        self.0.ledger.standing(entry.claim(key), &entry.checked) != Standing::Gone
     }
 
     pub(crate) fn remove(&self, key: &[u8], entry: &Arc<Entry>) {
         self.0.memory.remove(key, entry);
-    }
-
-    pub(crate) fn append(&self, records: &[Record]) {
-        self.0.ledger.append(records);
-        self.0.counters.invalidations.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The number of a fill that begins now.
@@ -310,7 +279,7 @@ impl Cache {
             while timer::within(SWEEP_EVERY, background.closing()).await.is_none() {
                 let Some(cache) = cache.upgrade() else { return };
                 cache.clock.adjust();
-                cache.memory.sweep(cache.clock.now());
+                cache.sweep();
             }
         });
     }

@@ -3,7 +3,7 @@
 use super::admit::{client_uri, scheme, target_uri};
 use crate::{
     identity::Identity,
-    invalidation::{Footprint, Ledger, Subject},
+    invalidation::{Footprint, RowHasher, Subject, Tags},
     policy::Rules,
     semantics::{no_vary_search::SearchVariance, target::Target},
 };
@@ -28,23 +28,30 @@ impl Place {
         Self { authority, path: uri.path().to_owned(), query }
     }
 
-    /// The rows of the ledger that an answer can be hit by: its resource as the client named it, and as `No-Vary-Search`
-    /// lets it count, and the parts of the identity in its key.
-    pub(crate) fn footprint(
+    /// The rows of the ledger that an answer can be hit by before anything is known of it: its resource as the client
+    /// named it, its policy, and the parts of the identity in its key.
+    pub(crate) fn footprint(&self, rows: &RowHasher, rules: &Rules, identity: Option<&Identity>) -> Footprint {
+        self.footprint_with(rows, rules, identity, &Tags::default(), None, &[])
+    }
+
+    /// The same with what its head tells: its tags, its groups, and how `No-Vary-Search` lets its query count.
+    pub(crate) fn footprint_with(
         &self,
-        ledger: &Ledger,
+        rows: &RowHasher,
         rules: &Rules,
         identity: Option<&Identity>,
+        tags: &Tags,
         said: Option<&SearchVariance>,
+        groups: &[String],
     ) -> Footprint {
         let keyed: Vec<_> = identity.into_iter().flat_map(|identity| rules.scope.keyed(identity)).collect();
         let Self { authority, path, query } = self;
         let (authority, path) = (authority.as_deref(), path.as_str());
-        let mut footprint = ledger.footprint(Subject::Resource { authority, path, query: query.as_deref() }, &keyed);
-        if let Some(said) = said {
-            let normal = said.normal_query(query.as_deref());
-            footprint.extend(ledger.footprint(Subject::Resource { authority, path, query: normal.as_deref() }, &keyed));
-        }
-        footprint
+        let normal = said.map(|said| said.normal_query(query.as_deref()));
+        let queries = [Some(query.as_deref()), normal.as_ref().map(|query| query.as_deref())];
+        let resources = queries.into_iter().flatten().map(|query| Subject::Resource { authority, path, query });
+        let policy = rules.name.as_deref().map(Subject::Policy);
+        let groups = groups.iter().map(|name| Subject::Group { authority, name });
+        rows.footprint(resources.chain(policy).chain(groups).chain(tags.subjects()), &keyed)
     }
 }

@@ -185,6 +185,9 @@ const FIELDS: &[(&str, Apply)] = &[
     ("stale_while_revalidate", |policy, item| Ok(policy.stale_while_revalidate(item.duration()?))),
     ("stale_if_error", |policy, item| Ok(policy.stale_if_error(item.duration()?))),
     ("keep", |policy, item| Ok(policy.keep(item.duration()?))),
+    ("tags", |policy, item| Ok(policy.tags(item.words()?))),
+    ("tag_header", |policy, item| Ok(policy.tag_header(item.word()?))),
+    ("depends_on", |policy, item| Ok(policy.depends_on(item.words()?))),
     ("browser", |policy, item| Ok(policy.browser(cache_control(item)?))),
     ("request_directives", |policy, item| {
         let words = [("ignore", RequestDirectives::Ignore), ("honor", RequestDirectives::Honor)];
@@ -261,6 +264,7 @@ const NOT_IN_A_FILE: &[(&str, &str)] = &[
     ("bypass_if", IN_CODE),
     ("refetch_if", IN_CODE),
     ("refuse_storage_if", IN_CODE),
+    ("tag_with", IN_CODE),
     ("key_part", IN_CODE),
     ("per_context", IN_CODE),
     ("effective", "it tells what a policy says"),

@@ -5,9 +5,14 @@
 //! nothing that was on its way when it was invalidated can be stored or brought back, and there is no index of entries
 //! to keep in step.
 
+mod ban;
 mod ledger;
+mod row;
 mod selector;
+mod tags;
 
-pub(crate) use ledger::{Checked, Footprint, Ledger, Record, Seq, Subject};
+pub(crate) use ledger::{Checked, Claim, Force, Ledger, Limits, Record, Seq, Standing};
+pub(crate) use row::{Footprint, RowHasher, Subject, Within};
 pub(crate) use selector::records_of;
-pub use selector::{InvalidateError, Invalidated, Selector};
+pub use selector::{InvalidateError, Selector};
+pub use tags::{Invalidates, Tags};

@@ -1,13 +1,17 @@
 //! What an invalidation is about.
 
-use super::{Ledger, Record, ledger::Subject};
+use super::{
+    ban::What as Banned,
+    ledger::{Force, Record},
+    row::{Row, RowHasher, Subject, Within},
+};
 use crate::{
     identity::{TENANT, USER},
-    key::{QueryRule, Searches},
+    key::{Pattern, QueryRule, Searches},
     semantics::target::Target,
 };
 use http::{HeaderMap, Uri};
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// What an invalidation is about.
 ///
@@ -16,7 +20,10 @@ use std::fmt;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
 /// let cache = Cache::in_memory(1 << 20);
 /// cache.invalidate(Selector::resource("/products/7")).await?;
-/// cache.invalidate(Selector::user(42).within(1)).await?;      // of tenant 1
+/// cache.invalidate(Selector::tag("dashboard").within(1)).await?;              // of tenant 1
+/// cache.invalidate(Selector::all_of(["report", "org:7"]).soft()).await?;      // stale from now on
+/// cache.invalidate(Selector::user(42).within(1)).await?;
+/// cache.invalidate(Selector::pattern("tenant=1:*dashboard*")).await?;
 /// cache.invalidate(Selector::everything()).await?;
 /// # Ok(()) }
 /// ```
@@ -24,7 +31,9 @@ use std::fmt;
 #[must_use = "a selector does nothing until it is given to `Cache::invalidate`"]
 pub struct Selector {
     what: What,
-    tenant: Option<String>,
+    within: Narrowed,
+    pub(crate) force: Force,
+    pub(crate) counted: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,12 +41,21 @@ enum What {
     Everything,
     Resource(String),
     Attribute(String, String),
+    Tag(String),
+    AllOf(Vec<String>),
+    Group { authority: Option<String>, name: String },
+    Policy(String),
+    Pattern(String),
+    Name(String),
+    Value(String),
 }
 
-/// What an invalidation did: it is in the log and applied here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Invalidated {}
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Narrowed {
+    Anyone,
+    Tenant(String),
+    Nobody,
+}
 
 /// An invalidation that could not be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +73,22 @@ impl Selector {
         Self::of(What::Resource(uri.into()))
     }
 
+    /// What has this tag, by [`Policy::tags`](crate::Policy::tags), [`Policy::tag_with`](crate::Policy::tag_with), or
+    /// [`Tags`](crate::Tags) from the handler.
+    pub fn tag(tag: impl Into<String>) -> Self {
+        Self::of(What::Tag(tag.into()))
+    }
+
+    /// What has all of these tags.
+    pub fn all_of<T: Into<String>>(tags: impl IntoIterator<Item = T>) -> Self {
+        Self::of(What::AllOf(tags.into_iter().map(Into::into).collect()))
+    }
+
+    /// What its `Cache-Groups` put into this group (RFC 9875), of any origin.
+    pub fn group(name: impl Into<String>) -> Self {
+        Self::of(What::Group { authority: None, name: name.into() })
+    }
+
     /// What is keyed on this tenant.
     pub fn tenant(tenant: impl fmt::Display) -> Self {
         Self::attribute(TENANT, tenant)
@@ -70,49 +104,153 @@ impl Selector {
         Self::of(What::Attribute(name.into(), value.to_string()))
     }
 
-    /// Of what it selects, only what is keyed on this tenant.
+    /// What was stored by the policy of this name.
+    pub fn policy(name: impl Into<String>) -> Self {
+        Self::of(What::Policy(name.into()))
+    }
+
+    /// What has a key whose text is like this: `*` stands for any text, separators included, and `\` makes the next
+    /// character literal. `tenant=1:*dashboard*` and `tenant:1:*dashboard*` are one. The text is that of `X-Cache-Key`,
+    /// with or without namespace and version. In the name of a tenant or user a `*` is no star: names are escaped there.
+    ///
+    /// Each stored response is tried on a pattern once. Where a tag says the same, it is faster.
+    pub fn pattern(pattern: impl Into<String>) -> Self {
+        Self::of(What::Pattern(pattern.into()))
+    }
+
+    /// Of what it selects, only what is keyed on this tenant; and what has a tag that is
+    /// [global](crate::Tags::global).
     pub fn within(mut self, tenant: impl fmt::Display) -> Self {
-        self.tenant = Some(tenant.to_string());
+        self.within = Narrowed::Tenant(tenant.to_string());
         self
     }
 
+    /// Makes what it selects stale, instead of ending its use: it may still be served while it is refreshed, or if the
+    /// inner service fails, as long from now on as it could have been from the end of its lifetime on.
+    pub fn soft(mut self) -> Self {
+        self.force = Force::Soft;
+        self
+    }
+
+    /// Has the invalidation count what it hits ([`Invalidated::entries`](crate::Invalidated::entries)), which takes a look
+    /// at everything that is stored.
+    pub fn counted(mut self) -> Self {
+        self.counted = true;
+        self
+    }
+
+    /// Of what it selects, only what is keyed on no tenant.
+    pub(crate) fn of_nobody(mut self) -> Self {
+        self.within = Narrowed::Nobody;
+        self
+    }
+
+    /// Whether it was narrowed to a tenant.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        self.within != Narrowed::Anyone
+    }
+
+    /// What depends on what has this name.
+    pub(crate) fn name(name: impl Into<String>) -> Self {
+        Self::of(What::Name(name.into()))
+    }
+
+    /// The value of this name.
+    pub(crate) fn value(name: impl Into<String>) -> Self {
+        Self::of(What::Value(name.into()))
+    }
+
+    /// The group of this origin alone.
+    pub(crate) fn group_of(authority: Option<&str>, name: &str) -> Self {
+        Self::of(What::Group { authority: authority.map(str::to_owned), name: name.to_owned() })
+    }
+
     fn of(what: What) -> Self {
-        Self { what, tenant: None }
+        Self { what, within: Narrowed::Anyone, force: Force::Hard, counted: false }
     }
 
     /// The records that say this. A resource is recorded under each of the query `rules` that are in use, as each names
     /// it by the parameters that count.
     pub(crate) fn records(
         &self,
-        ledger: &Ledger,
+        rows: &RowHasher,
         rules: &[QueryRule],
         searches: &Searches,
     ) -> Result<Vec<Record>, InvalidateError> {
-        let tenant = self.tenant.as_deref();
-        if let Some(blank) = tenant.filter(|tenant| tenant.trim().is_empty()) {
-            return Err(InvalidateError(format!("`{blank}` is blank, and no tenant is")));
-        }
-        match (&self.what, tenant) {
-            (What::Everything, None) => Ok(vec![Record::Everything]),
-            (What::Everything, Some(tenant)) => {
-                let subject = Subject::Attribute { name: TENANT, value: tenant };
-                Ok(vec![Record::Row(ledger.row(subject, None))])
+        let (within, owner) = match &self.within {
+            Narrowed::Anyone => (Within::Anyone, None),
+            Narrowed::Nobody => (Within::Nobody, None),
+            Narrowed::Tenant(tenant) => {
+                named("tenant", tenant)?;
+                (Within::Tenant(tenant), Some(rows.tenant(tenant)))
             }
-            (What::Attribute(name, value), _) if value.trim().is_empty() => {
-                Err(InvalidateError(format!("`{}` is no {name}: it is blank", value.escape_debug())))
+        };
+        let one = |subject| vec![Record::Row { row: rows.row(subject, within), owner }];
+        Ok(match &self.what {
+            What::Everything => match owner {
+                Some(owner) => vec![Record::Row { row: owner, owner: Some(owner) }],
+                None if self.is_narrowed() => one(Subject::Everything),
+                None => vec![Record::Everything],
+            },
+            What::Attribute(name, value) => {
+                named(name, value)?;
+                let mut records = one(Subject::Attribute { name, value });
+                if name == TENANT && owner.is_none() {
+                    let row = rows.tenant(value);
+                    records = vec![Record::Row { row, owner: Some(row) }];
+                }
+                records
             }
-            (What::Attribute(name, value), tenant) => {
-                Ok(vec![Record::Row(ledger.row(Subject::Attribute { name, value }, tenant))])
+            What::Tag(tag) => {
+                named("tag", tag)?;
+                let mut records = one(Subject::Tag(tag));
+                if self.is_narrowed() {
+                    records.push(Record::Row { row: rows.row(Subject::GlobalTag(tag), Within::Anyone), owner: None });
+                }
+                records
             }
-            (What::Resource(text), tenant) => resource_records(ledger, text, tenant, rules, searches),
-        }
+            What::AllOf(tags) => {
+                if tags.is_empty() {
+                    return Err(InvalidateError(
+                        "all_of([]) names no tag; for everything there is everything()".to_owned(),
+                    ));
+                }
+                tags.iter().try_for_each(|tag| named("tag", tag))?;
+                let selected = tags.iter().map(|tag| rows.row(Subject::Tag(tag), within)).collect();
+                vec![Record::Ban(Arc::new(Banned::AllOf { rows: selected, owner }))]
+            }
+            What::Group { authority, name } => {
+                named("group", name)?;
+                one(Subject::Group { authority: authority.as_deref(), name })
+            }
+            What::Policy(name) => {
+                named("policy", name)?;
+                one(Subject::Policy(name))
+            }
+            What::Name(name) => one(Subject::Name(name)),
+            What::Value(name) => one(Subject::Value(name)),
+            What::Pattern(text) => {
+                let wrong = |error| InvalidateError(format!("the pattern `{}`: {error}", text.escape_debug()));
+                let pattern = Pattern::parse(text).map_err(wrong)?;
+                let nobody = || self.is_narrowed().then(|| rows.row(Subject::Everything, within));
+                vec![Record::Ban(Arc::new(Banned::Pattern { pattern, within: owner.or_else(nobody) }))]
+            }
+            What::Resource(text) => resource_records(rows, text, (within, owner), rules, searches)?,
+        })
+    }
+}
+
+fn named(what: &str, name: &str) -> Result<(), InvalidateError> {
+    match name.trim().is_empty() {
+        true => Err(InvalidateError(format!("`{}` is no {what}: it is blank", name.escape_debug()))),
+        false => Ok(()),
     }
 }
 
 fn resource_records(
-    ledger: &Ledger,
+    rows: &RowHasher,
     text: &str,
-    tenant: Option<&str>,
+    within: (Within<'_>, Option<Row>),
     rules: &[QueryRule],
     searches: &Searches,
 ) -> Result<Vec<Record>, InvalidateError> {
@@ -124,32 +262,41 @@ fn resource_records(
     let none = HeaderMap::new();
     let target =
         Target::of(&uri, &none, None).map_err(|why| InvalidateError(format!("`{}`: {why}", text.escape_debug())))?;
-    Ok(records_of(ledger, &target, tenant, rules, searches))
+    Ok(records_of(rows, &target, within, rules, searches))
 }
 
 /// The records about a resource: as a policy names it that counts every query parameter, and as each of these rules does,
 /// each also in the normal form of what responses have said of their queries.
 pub(crate) fn records_of(
-    ledger: &Ledger,
+    rows: &RowHasher,
     target: &Target<'_>,
-    tenant: Option<&str>,
+    (within, owner): (Within<'_>, Option<Row>),
     rules: &[QueryRule],
     searches: &Searches,
 ) -> Vec<Record> {
     let (authority, path) = (target.normal_authority(), target.path);
-    let row = |query: Option<&str>| Record::Row(ledger.row(Subject::Resource { authority, path, query }, tenant));
+    let record = |query: Option<&str>| Record::Row {
+        row: rows.row(Subject::Resource { authority, path, query }, within),
+        owner,
+    };
     let said = searches.of(path);
     let mut records = Vec::new();
     for rule in [&QueryRule::All].into_iter().chain(rules) {
         let kept = target.query.and_then(|query| rule.kept(query));
-        let normal = said.as_ref().map(|said| row(said.variance.normal_query(kept.as_deref()).as_deref()));
-        for record in [Some(row(kept.as_deref())), normal].into_iter().flatten() {
+        let normal = said.as_ref().map(|said| record(said.variance.normal_query(kept.as_deref()).as_deref()));
+        for record in [Some(record(kept.as_deref())), normal].into_iter().flatten() {
             if !records.contains(&record) {
                 records.push(record);
             }
         }
     }
     records
+}
+
+impl InvalidateError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
 }
 
 impl fmt::Display for InvalidateError {
@@ -164,32 +311,47 @@ impl std::error::Error for InvalidateError {}
 mod tests {
     use super::*;
 
+    fn records(selector: &Selector) -> Result<Vec<Record>, InvalidateError> {
+        selector.records(&RowHasher::default(), &[], &Searches::default())
+    }
+
     #[test]
     fn what_cannot_be_meant_is_named() {
-        let ledger = Ledger::new();
         for bad in ["", "products", "*", "http://user@host/x", "a b"] {
-            let error = Selector::resource(bad).records(&ledger, &[], &Searches::default()).unwrap_err().to_string();
+            let error = records(&Selector::resource(bad)).unwrap_err().to_string();
             assert!(error.contains(bad), "{error}");
         }
         for good in ["/", "/x?b=1&a=2", "https://Host:443/x"] {
-            assert!(Selector::resource(good).records(&ledger, &[], &Searches::default()).is_ok(), "{good}");
+            assert!(records(&Selector::resource(good)).is_ok(), "{good}");
         }
-        assert!(Selector::user(" ").records(&ledger, &[], &Searches::default()).is_err());
-        assert!(Selector::everything().within("").records(&ledger, &[], &Searches::default()).is_err());
+        let none: [&str; 0] = [];
+        for bad in [
+            Selector::user(" "),
+            Selector::everything().within(""),
+            Selector::tag(""),
+            Selector::all_of(none),
+            Selector::all_of(["a", " "]),
+            Selector::pattern(""),
+            Selector::pattern("x\\"),
+            Selector::policy(""),
+            Selector::group(""),
+        ] {
+            assert!(records(&bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]
     fn spellings_of_one_resource_agree() {
-        let ledger = Ledger::new();
-        let record = |uri: &str| Selector::resource(uri).records(&ledger, &[], &Searches::default()).unwrap();
+        let rows = RowHasher::default();
+        let records = |selector: Selector| selector.records(&rows, &[], &Searches::default()).unwrap();
+        let record = |uri: &str| records(Selector::resource(uri));
         assert_eq!(record("https://Host:443/x?b=1&a=2"), record("http://host/x?a=2&b=1"));
         assert_ne!(record("https://host/x"), record("/x"));
         assert_ne!(record("/x"), record("/x?"));
         assert_eq!(record("/caf%c3%a9?q=%7e"), record("/caf%C3%A9?%71=~"));
         let only = [QueryRule::Only(vec!["a".to_owned()])];
-        let both = Selector::resource("/x?b=1&a=2").records(&ledger, &only, &Searches::default()).unwrap();
+        let both = Selector::resource("/x?b=1&a=2").records(&rows, &only, &Searches::default()).unwrap();
         assert_eq!(both, [record("/x?b=1&a=2"), record("/x?a=2")].concat());
-        let tenant = Selector::tenant(1).records(&ledger, &[], &Searches::default());
-        assert_eq!(Selector::everything().within(1).records(&ledger, &[], &Searches::default()), tenant);
+        assert_eq!(records(Selector::everything().within(1)), records(Selector::tenant(1)));
     }
 }

@@ -5,11 +5,13 @@
 //! readable for people ([`Key`]'s `Display`). Nothing is normalised that a handler could tell apart.
 
 mod derive;
+mod pattern;
 mod search;
 mod text;
 
 pub use derive::UtcOffset;
 pub(crate) use derive::{CustomPart, KeyRules, QueryRule, is_forwarding, keyed_uri, narrow_forwarded, write_lines};
+pub(crate) use pattern::Pattern;
 pub(crate) use search::Searches;
 
 use std::{fmt, hash::Hash};

@@ -4,16 +4,22 @@
 //! Made from the encoded parts, only on demand. What a request brought is escaped, so that it cannot fake a separator,
 //! and what looks like a credential appears as a short digest.
 
-use super::{Key, Part};
+use super::{Key, KeyRef, Part};
 use crate::credentials;
 use std::fmt::{self, Write};
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        KeyRef(self.as_bytes()).fmt(f)
+    }
+}
+
+impl fmt::Display for KeyRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut first = true;
         let mut has_uri = false;
         // The shape is for machines: it tells policies apart, not responses.
-        for (part, value) in parts(self.as_bytes()).filter(|(part, _)| *part != Part::Shape) {
+        for (part, value) in parts(self.0).filter(|(part, _)| *part != Part::Shape) {
             match part {
                 Part::Scheme | Part::Authority | Part::Path if has_uri => {}
                 Part::Query | Part::Search => f.write_char('?')?,

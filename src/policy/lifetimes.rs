@@ -3,6 +3,7 @@
 use super::{Cookies, FillRules, NamedPolicy, Policy, Preset, RefreshRules, RequestDirectives};
 use crate::{
     identity::Scope,
+    invalidation::Tags,
     key::KeyRules,
     semantics::{
         cache_control_writer::CacheControl,
@@ -63,6 +64,10 @@ impl Policy {
             bypass_if: None,
             refetch_if: None,
             refuse_if: None,
+            tags: Tags::default(),
+            tag_with: None,
+            tag_header: None,
+            depends_on: Vec::new(),
             fresh_until: None,
             ignored_vary: Vec::new(),
             sealed: false,

@@ -12,6 +12,7 @@ mod preset;
 mod rules;
 mod sharing;
 mod table;
+mod tagging;
 
 pub use check::PolicyError;
 pub(crate) use check::check_word;
@@ -25,6 +26,7 @@ pub use table::PolicyTable;
 
 use crate::{
     identity::Scope,
+    invalidation::Tags,
     key::KeyRules,
     semantics::{cache_control_writer::CacheControl, storable::StoreRules},
 };
@@ -88,6 +90,10 @@ pub struct Policy {
     bypass_if: Option<RequestIs>,
     refetch_if: Option<RequestIs>,
     refuse_if: Option<ResponseIs>,
+    tags: Tags,
+    tag_with: Option<TagsOf>,
+    tag_header: Option<HeaderName>,
+    depends_on: Vec<Cow<'static, str>>,
     fresh_until: Option<MomentOf>,
     ignored_vary: Vec<HeaderName>,
     sealed: bool,
@@ -124,6 +130,7 @@ pub(crate) enum Cookies {
 pub(crate) type UriOf = Arc<dyn Fn(&Parts) -> Uri + Send + Sync>;
 pub(crate) type RequestIs = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 pub(crate) type ResponseIs = Arc<dyn Fn(&Parts, &http::response::Parts) -> bool + Send + Sync>;
+pub(crate) type TagsOf = Arc<dyn Fn(&Parts, &http::response::Parts) -> Tags + Send + Sync>;
 pub(crate) type MomentOf = Arc<dyn Fn(SystemTime) -> SystemTime + Send + Sync>;
 
 /// A policy with a name, about to say where its lifetimes come from. Made by [`Policy::named`].

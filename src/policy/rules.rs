@@ -1,10 +1,12 @@
 //! A policy once it has met its cache: checked, and ready for the hot path.
 
 use super::{
-    Cookies, FillRules, MomentOf, Policy, PolicyError, RefreshRules, RequestDirectives, RequestIs, ResponseIs, UriOf,
+    Cookies, FillRules, MomentOf, Policy, PolicyError, RefreshRules, RequestDirectives, RequestIs, ResponseIs, TagsOf,
+    UriOf,
 };
 use crate::{
     identity::Scope,
+    invalidation::Tags,
     key::{KeyBuf, KeyRules, Part, Searches},
     semantics::{cache_control_writer::CacheControl, storable::StoreRules},
 };
@@ -12,7 +14,7 @@ use http::{
     HeaderName, Method,
     header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION},
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 /// The deployment that a key belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,11 @@ pub(crate) struct Rules {
     pub(crate) bypass_if: Option<RequestIs>,
     pub(crate) refetch_if: Option<RequestIs>,
     pub(crate) refuse_if: Option<ResponseIs>,
+    pub(crate) name: Option<Cow<'static, str>>,
+    /// What every response is tagged with, names that it depends on included.
+    pub(crate) tags: Tags,
+    pub(crate) tag_with: Option<TagsOf>,
+    pub(crate) tag_header: Option<HeaderName>,
     pub(crate) fresh_until: Option<MomentOf>,
     pub(crate) ignored_vary: Vec<HeaderName>,
     /// The request fields that a handler sees, where it does not see all.
@@ -76,6 +83,7 @@ impl Rules {
             own_fields.push(HeaderName::from_static("surrogate-control"));
         }
         let mut targets = own_fields.clone();
+        own_fields.extend(policy.tag_header.clone());
         targets.push(HeaderName::from_static("cdn-cache-control"));
         let mut key = KeyRules { searches: Arc::clone(unit.searches), ..policy.key.clone() };
         let mut content_methods = policy.content_methods.clone();
@@ -110,6 +118,10 @@ impl Rules {
             bypass_if: policy.bypass_if.clone(),
             refetch_if: policy.refetch_if.clone(),
             refuse_if: policy.refuse_if.clone(),
+            name: policy.name.clone(),
+            tags: policy.tags.clone().depending_on(&policy.depends_on),
+            tag_with: policy.tag_with.clone(),
+            tag_header: policy.tag_header.clone(),
             fresh_until: policy.fresh_until.clone(),
             ignored_vary: policy.ignored_vary.clone(),
             sealed: policy.sealed.then(|| {
@@ -156,6 +168,14 @@ impl Rules {
             }
             (own, more) => more.or_else(|| own.clone()),
         };
+        let tag_with = match (&self.tag_with, other.tag_with) {
+            (Some(own), Some(more)) => {
+                let own = Arc::clone(own);
+                Some(Arc::new(move |request: &_, answer: &_| own(request, answer).with(&more(request, answer)))
+                    as TagsOf)
+            }
+            (own, more) => more.or_else(|| own.clone()),
+        };
         let store =
             StoreRules { targets: self.store.targets.clone(), set_cookie: self.store.set_cookie, ..other.store };
         Ok(Self {
@@ -165,6 +185,9 @@ impl Rules {
             max_variants: other.max_variants,
             keep: other.keep,
             refuse_if,
+            tags: self.tags.clone().with(&other.tags),
+            tag_with,
+            tag_header: other.tag_header.or_else(|| self.tag_header.clone()),
             fresh_until: other.fresh_until,
             ignored_vary: other.ignored_vary,
             observe_only: self.observe_only || other.observe_only,

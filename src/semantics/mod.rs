@@ -27,6 +27,7 @@
 
 pub mod cache_control;
 pub(crate) mod cache_control_writer;
+pub mod cache_groups;
 pub mod cache_status;
 pub mod content_coding;
 pub mod date;

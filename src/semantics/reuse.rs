@@ -66,6 +66,20 @@ impl Lifespan {
         }
     }
 
+    /// The same life, if it went stale at this moment at the latest: what follows follows then.
+    pub fn ended_at(self, moment: Timestamp) -> Self {
+        if moment >= self.fresh_until {
+            return self;
+        }
+        let moved = |until: Timestamp| until.min(moment.saturating_add(until.since(self.fresh_until)));
+        Self {
+            fresh_until: moment,
+            revalidate_until: moved(self.revalidate_until),
+            error_until: moved(self.error_until),
+            ..self
+        }
+    }
+
     /// Its current age (RFC 9111 §4.2.3).
     pub fn age(&self, now: Timestamp) -> Duration {
         now.since(self.born)

@@ -7,7 +7,7 @@ use crate::{
     entry::Entry,
     key::{Key, KeyRef},
     outcome::NotStored,
-    semantics::{date::Timestamp, vary::write_selecting_values},
+    semantics::vary::write_selecting_values,
 };
 use http::{HeaderMap, HeaderName};
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync};
@@ -151,8 +151,15 @@ impl Memory {
     }
 
     /// Drops what is of no use to anyone any more.
-    pub(crate) fn sweep(&self, now: Timestamp) {
-        self.slots.retain(|_, slot| slot.variants.iter().any(|variant| variant.entry.discard_at > now));
+    pub(crate) fn sweep(&self, useful: impl Fn(&Entry) -> bool) {
+        self.slots.retain(|_, slot| slot.variants.iter().any(|variant| useful(&variant.entry)));
+    }
+
+    /// Calls `see` with every entry held. What is put meanwhile may be left out.
+    pub(crate) fn each(&self, mut see: impl FnMut(&[u8], &Entry)) {
+        for (key, slot) in self.slots.iter() {
+            slot.variants.iter().for_each(|variant| see(key.as_bytes(), &variant.entry));
+        }
     }
 
     /// Resources held.
@@ -172,12 +179,6 @@ impl Memory {
     /// The largest entry that finds room, with its key.
     pub(crate) fn largest(&self) -> u64 {
         self.slots.shard_capacity() / 100 * 95
-    }
-
-    /// Every entry held, for inspection.
-    #[cfg(any(test, feature = "test-util"))]
-    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
-        self.slots.iter().flat_map(|(_, slot)| slot.entries().collect::<Vec<_>>()).collect()
     }
 
     fn replace(&self, key: Key, old: Option<&Slot>, slot: Slot) {
@@ -259,11 +260,6 @@ impl Slot {
     fn weigh(&mut self) {
         let variants = self.variants.iter().map(|variant| variant.entry.weight() + variant.selecting.len() as u64);
         self.weight = variants.sum();
-    }
-
-    #[cfg(any(test, feature = "test-util"))]
-    fn entries(&self) -> impl Iterator<Item = Arc<Entry>> {
-        self.variants.iter().map(|variant| Arc::clone(&variant.entry))
     }
 }
 

@@ -96,7 +96,7 @@ impl Ask {
         let Shared { cache, rules, .. } = &*self.shared;
         // The answer to a part or to a condition is for one request. A validation asks for the whole.
         let may_lead = self.act == Act::Validate || is_whole(&parts.method, self.facts);
-        match cache.join_fill(&key, rules, parts, may_lead, refused) {
+        match cache.join_fill(&key, self.key.as_bytes(), rules, parts, may_lead, refused) {
             Some(Joined::Waits(wait)) => Part::Waits(wait, key),
             Some(Joined::Leads(lead)) => Part::Leads(lead),
             None => Part::Alone,
@@ -142,7 +142,7 @@ impl Ask {
         }
         self.count(outcome);
         let mut response = answer(&entry, &parts.method, &parts.headers, self.facts, now);
-        let ttl = entry.lifespan.ttl(now);
+        let ttl = entry.lifespan().ttl(now);
         let detail = (outcome == Outcome::Stale).then_some("stale");
         cache.status_line().say_hit(response.headers_mut(), &self.key, ttl, detail);
         Some(response.map(ResponseBody::stored))
@@ -217,7 +217,9 @@ impl Ask {
         if !matches!(act, Act::Serve | Act::ServeAndRefresh) {
             return Share::Nothing;
         }
-        landing.share(&Waiter { cache, rules, parts }, is_whole(&parts.method, self.facts)).await
+        landing
+            .share(&Waiter { cache, rules, parts, key: self.key.as_bytes() }, is_whole(&parts.method, self.facts))
+            .await
     }
 
     fn say_shared<B>(&self, mut response: Response<ResponseBody<B>>) -> Response<ResponseBody<B>> {

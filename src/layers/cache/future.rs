@@ -2,6 +2,7 @@ use super::{ResponseBody, handover::Answering, layer::Shared};
 use crate::{
     cache::{Change, Facts, Forwarded, strip_own_fields, whole},
     entry::Entry,
+    invalidation::Invalidates,
     outcome::NotStored,
     policy::Policy,
     semantics::{
@@ -141,7 +142,8 @@ impl Aside {
         let Shared { cache, rules, .. } = &*self.shared;
         let status = response.status();
         if let Some(change) = change.filter(|_| status.is_success() || status.is_redirection()) {
-            cache.invalidate_changed(&change, response.headers());
+            let said = response.extensions_mut().remove::<Invalidates>();
+            cache.invalidate_changed(&change, response.headers(), said.as_ref());
         }
         if let Some(watch) = self.watch {
             watch.see(&self.shared, response);
@@ -177,7 +179,7 @@ impl Watch {
 impl Drop for Aside {
     fn drop(&mut self) {
         if let Some(change) = self.change.take() {
-            self.shared.cache.invalidate_changed(&change, &HeaderMap::new());
+            self.shared.cache.invalidate_changed(&change, &HeaderMap::new(), None);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     },
     entry::Entry,
     identity::{Identity, IdentityEstablished},
+    invalidation::Tags,
     key::{KeyBuf, is_forwarding, keyed_uri, narrow_forwarded},
     layers::stats::RequestStats,
     outcome::{NotStored, Outcome},
@@ -271,8 +272,8 @@ impl Job {
         let cache = &self.shared.cache;
         let now = cache.now();
         let request = self.directives.as_ref();
-        let entry = self.stored.as_ref().filter(|entry| entry.lifespan.allows_error(request, now))?;
-        if self.facts.has(Facts::REFETCH) || !cache.is_live(entry) {
+        let entry = self.stored.as_ref().filter(|entry| entry.lifespan().allows_error(request, now))?;
+        if self.facts.has(Facts::REFETCH) || !cache.is_live(self.fill.key().as_bytes(), entry) {
             return None;
         }
         self.count(Outcome::Stale);
@@ -325,7 +326,12 @@ impl Job {
         head.headers = answered.headers().clone();
         // What the handler said with the answer that is stored holds as long as it says nothing else.
         self.fill.follow(stored.handler.clone());
-        let allowed = self.may_store(parts, extensions).and_then(|()| self.fill.consult(parts, &head));
+        let extensions_say = self.may_store(parts, extensions);
+        if let Some(tags) = extensions.get::<Tags>() {
+            head.extensions.insert(tags.clone());
+        }
+        let allowed = extensions_say.and_then(|()| self.fill.consult(parts, &head));
+        self.fill.keep_tags(&stored.tags);
         self.fill.freshen(stored, &head.headers, extensions.get(), allowed)
     }
 
@@ -482,7 +488,7 @@ impl Job {
     }
 
     fn verdict(
-        &self,
+        &mut self,
         parts: &Parts,
         answer: &http::response::Parts,
         declared: Option<Option<u64>>,
@@ -506,7 +512,9 @@ impl Job {
         if self.stored.is_none() && !self.fill.is_used_enough() {
             return Err(NotStored::TooFewUses);
         }
-        let usable = |entry: &Arc<Entry>| entry.lifespan.is_usable(received) && self.shared.cache.is_live(entry);
+        let usable = |entry: &Arc<Entry>| {
+            entry.lifespan().is_usable(received) && self.shared.cache.is_live(self.fill.key().as_bytes(), entry)
+        };
         if is_passing_trouble(answer.status) && self.stored.as_ref().is_some_and(usable) {
             return Err(NotStored::Superseded);
         }

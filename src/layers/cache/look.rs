@@ -64,7 +64,7 @@ where
     let found = if rules.observe_only { Found::Nothing } else { cache.find(key.as_bytes(), &parts.headers) };
     let (stored, forward) = match found {
         Found::Entry(entry) if refetch => (Some(entry), Forward::Request),
-        Found::Entry(entry) if entry.lifespan.is_fresh(now) => (Some(entry), Forward::Request),
+        Found::Entry(entry) if entry.lifespan().is_fresh(now) => (Some(entry), Forward::Request),
         Found::Entry(entry) => (Some(entry), Forward::Stale),
         Found::OtherVariants => (None, Forward::VaryMiss),
         Found::Nothing => (None, Forward::UriMiss),

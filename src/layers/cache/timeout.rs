@@ -77,14 +77,15 @@ impl Limits {
 
     fn stale_allowed(&self) -> bool {
         let now = self.shared.cache.now();
-        let allows = |entry: &Arc<Entry>| entry.lifespan.allows_error(self.directives.as_ref(), now);
+        let allows = |entry: &Arc<Entry>| entry.lifespan().allows_error(self.directives.as_ref(), now);
         !self.facts.has(Facts::REFETCH) && self.stored.as_ref().is_some_and(allows)
     }
 
     /// The stored response, as when the inner service fails.
     fn stale<B>(&self) -> Option<Response<ResponseBody<B>>> {
         let cache = &self.shared.cache;
-        let entry = self.stored.as_ref().filter(|entry| self.stale_allowed() && cache.is_live(entry))?;
+        let entry =
+            self.stored.as_ref().filter(|entry| self.stale_allowed() && cache.is_live(self.key.as_bytes(), entry))?;
         let mut response = answer(entry, &self.method, &self.request, self.facts, cache.now());
         self.say(&mut response, Outcome::Stale, true);
         Some(response.map(ResponseBody::stored))

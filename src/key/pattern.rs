@@ -1,0 +1,158 @@
+//! Patterns over the readable text of keys.
+
+use super::{KeyRef, Part, text::parts};
+use std::fmt;
+
+/// A pattern: `*` stands for any text, separators included; `\` makes the next character literal. `=` and `:` are the same
+/// between a name and its value, so `tenant=1:*` and `tenant:1:*` are one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Pattern {
+    /// The literal pieces between the stars. One piece is a text without a star.
+    pieces: Box<[Box<str>]>,
+    text: Box<str>,
+}
+
+/// A pattern that says nothing, or breaks off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PatternError(&'static str);
+
+impl Pattern {
+    pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
+        if text.is_empty() {
+            return Err(PatternError("an empty pattern matches nothing; `*` matches everything"));
+        }
+        let (mut pieces, mut piece) = (Vec::new(), String::new());
+        let mut letters = text.chars();
+        while let Some(letter) = letters.next() {
+            match letter {
+                '*' => pieces.push(std::mem::take(&mut piece).into_boxed_str()),
+                '\\' => {
+                    let literal =
+                        letters.next().ok_or(PatternError("it ends with `\\`, which makes nothing literal"))?;
+                    piece.push(plain(literal));
+                }
+                letter => piece.push(plain(letter)),
+            }
+        }
+        pieces.push(piece.into_boxed_str());
+        Ok(Self { pieces: pieces.into(), text: text.into() })
+    }
+
+    /// Whether it matches the text of this key: all of it, or what follows namespace and version.
+    pub(crate) fn matches(&self, key: &[u8]) -> bool {
+        let text: String = KeyRef(key).to_string().chars().map(plain).collect();
+        let unit = parts(key).take_while(|(part, _)| matches!(part, Part::Namespace | Part::Version)).count();
+        let rest = text.splitn(unit + 1, ':').nth(unit);
+        self.matches_text(&text) || rest.is_some_and(|rest| unit > 0 && self.matches_text(rest))
+    }
+
+    fn matches_text(&self, text: &str) -> bool {
+        let Some((first, rest)) = self.pieces.split_first() else { return false };
+        let Some(mut text) = text.strip_prefix(&**first) else { return false };
+        let Some((last, middle)) = rest.split_last() else { return text.is_empty() };
+        for piece in middle {
+            let Some(at) = text.find(&**piece) else { return false };
+            text = &text[at + piece.len()..];
+        }
+        text.ends_with(&**last)
+    }
+}
+
+/// The two signs between names and values are one.
+fn plain(letter: char) -> char {
+    if letter == '=' { ':' } else { letter }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Key, KeyBuf};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(tenant: &str, policy: &str, path: &str) -> KeyBuf {
+        let mut key = KeyBuf::default();
+        key.part(Part::Namespace, b"shop");
+        key.part(Part::Version, b"7");
+        key.part_named(Part::Identity, "tenant", [tenant.as_bytes()].into_iter());
+        key.part(Part::Policy, policy.as_bytes());
+        key.part(Part::Method, b"GET");
+        key.part(Part::Path, path.as_bytes());
+        key
+    }
+
+    fn matches(pattern: &str, key: &KeyBuf) -> bool {
+        Pattern::parse(pattern).unwrap().matches(key.as_bytes())
+    }
+
+    #[test]
+    fn both_spellings_and_any_text() {
+        let key = key("1", "my-dashboard", "/d/x");
+        for hit in [
+            "*",
+            "tenant=1:*",
+            "tenant:1:*dashboard:*",
+            "tenant=1:*dashboard*",
+            "shop:v7:tenant=1:*",
+            "*GET:/d/x",
+            "tenant=1:my-dashboard:GET:/d/x",
+            "*:my-dash*:*x",
+        ] {
+            assert!(matches(hit, &key), "{hit}");
+        }
+        for miss in ["tenant=1", "tenant=11:*", "tenant=2:*", "dashboard*", "*dashboard", "\\*", "tenant=1:*y", "v7:*"]
+        {
+            assert!(!matches(miss, &key), "{miss}");
+        }
+    }
+
+    #[test]
+    fn names_of_signs_are_names() {
+        let names = ["*", "a*", "a?", "a[bc]", "a\\*", "abc", "ab", "a:b", "a=b"];
+        for (at, name) in names.iter().enumerate() {
+            let key = key(name, "p", "/x");
+            let text = Key::from(&key).to_string();
+            let tenant = text.split(':').nth(2).unwrap().to_owned();
+            for (other, another) in names.iter().enumerate() {
+                let pattern =
+                    format!("{}:*", Key::from(&self::key(another, "p", "/x")).to_string().split(':').nth(2).unwrap());
+                assert_eq!(matches(&pattern, &key), at == other, "{pattern} {tenant}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_is_an_error() {
+        assert!(Pattern::parse("").is_err() && Pattern::parse("a\\").is_err() && Pattern::parse("a\\\\").is_ok());
+    }
+
+    proptest! {
+        /// Against the textbook: a table of which prefix of the pattern matches which prefix of the text.
+        #[test]
+        fn agrees_with_a_table(pattern in "[ab*]{1,8}", text in "[ab]{0,10}") {
+            let (p, t): (Vec<_>, Vec<_>) = (pattern.chars().collect(), text.chars().collect());
+            let mut table = vec![vec![false; t.len() + 1]; p.len() + 1];
+            table[0][0] = true;
+            for i in 1..=p.len() {
+                for j in 0..=t.len() {
+                    table[i][j] = match p[i - 1] {
+                        '*' => table[i - 1][j] || (j > 0 && table[i][j - 1]),
+                        letter => j > 0 && table[i - 1][j - 1] && letter == t[j - 1],
+                    };
+                }
+            }
+            prop_assert_eq!(Pattern::parse(&pattern).unwrap().matches_text(&text), table[p.len()][t.len()]);
+        }
+    }
+}

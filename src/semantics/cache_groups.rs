@@ -1,0 +1,69 @@
+//! Groups of responses (RFC 9875): `Cache-Groups` says which ones a response is in, `Cache-Group-Invalidation` which ones a
+//! change has made invalid.
+
+use super::targeted::{Parser, Value, joined_lines};
+use http::{HeaderMap, HeaderName};
+
+const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
+const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
+
+/// The groups that a response is in. None if the field is no list of strings.
+pub fn cache_groups(headers: &HeaderMap) -> Vec<String> {
+    strings(headers, &CACHE_GROUPS)
+}
+
+/// The groups that a response to an unsafe request has made invalid (§3). None if the field is no list of strings.
+pub fn invalidated_groups(headers: &HeaderMap) -> Vec<String> {
+    strings(headers, &CACHE_GROUP_INVALIDATION)
+}
+
+/// The strings of a list; none at all if any member is something else (RFC 9651 §4.2).
+fn strings(headers: &HeaderMap, field: &HeaderName) -> Vec<String> {
+    let Some(text) = joined_lines(headers, field) else { return Vec::new() };
+    let members = Parser::of(&text).list().unwrap_or_default();
+    let string = |(value, _)| match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    };
+    members.into_iter().map(string).collect::<Option<Vec<_>>>().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    fn groups(lines: &[&str]) -> Vec<String> {
+        let lines = lines.iter().map(|line| (CACHE_GROUPS, HeaderValue::from_str(line).unwrap()));
+        let mut headers = HeaderMap::new();
+        lines.for_each(|(name, value)| drop(headers.append(name, value)));
+        cache_groups(&headers)
+    }
+
+    #[test]
+    fn lists_of_strings_are_read() {
+        assert_eq!(groups(&["\"scripts\""]), ["scripts"]);
+        assert_eq!(groups(&["\"a\", \"b, c\"", "\"d\\\"e\";x=1"]), ["a", "b, c", "d\"e"]);
+        let many: Vec<String> = (0..40).map(|n| format!("{n:032}")).collect();
+        let line = many.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        assert_eq!(groups(&[&line]), many);
+    }
+
+    #[test]
+    fn one_wrong_member_makes_it_absent() {
+        for bad in ["", "scripts", "\"a\", b", "\"a\" \"b\"", "(\"a\" \"b\")", "\"a\", 1", "\"unended", "\"a\","] {
+            assert!(groups(&[bad]).is_empty(), "{bad}");
+        }
+        assert!(groups(&[]).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                cache_groups(&HeaderMap::from_iter([(CACHE_GROUPS, value)]));
+            }
+        }
+    }
+}
