@@ -106,6 +106,7 @@ mod clock;
 #[cfg(feature = "toml")]
 mod config;
 mod credentials;
+mod daily;
 mod entry;
 mod identity;
 mod invalidation;
@@ -121,12 +122,14 @@ pub mod test_util;
 
 pub use bust::bust;
 pub use cache::{
-    Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError, Invalidated, Preview, Shutdown, Stats,
+    Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, Changes, Changing, ConfigError, Invalidated,
+    OneChange, Preview, Schedule, Shutdown, Stats,
 };
 #[cfg(feature = "toml")]
 pub use config::Config;
+pub use daily::daily_at;
 pub use identity::Identity;
-pub use invalidation::{InvalidateError, Invalidates, Selector, Tags};
+pub use invalidation::{ChangeKind, Changed, Dependencies, InvalidateError, Invalidates, Selector, Tags};
 pub use key::UtcOffset;
 pub use layers::cache::{
     CacheLayer, CacheService, NoRebuild, Rebuild, RebuildBody, RequestBody, ResponseBody, ResponseFuture,
@@ -134,6 +137,7 @@ pub use layers::cache::{
 pub use layers::cache_control::{CacheControlFuture, CacheControlLayer, CacheControlService, Statuses};
 pub use layers::etag::{ETagBody, ETagFuture, ETagLayer, ETagService, LastModified};
 pub use layers::identity::{IdentityFuture, IdentityLayer, IdentityService};
+pub use layers::invalidate::{InvalidateFuture, InvalidateLayer, InvalidateService};
 pub use layers::stats::{StatsFuture, StatsLayer, StatsService};
 pub use outcome::{Bypass, NotStored, Outcome};
 pub use policy::{Effective, NamedPolicy, Policy, PolicyError, PolicyTable, Preset, RequestDirectives};

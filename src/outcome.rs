@@ -100,7 +100,7 @@ pub enum NotStored {
     TooManyTags,
     /// The policy only observes.
     ObserveOnly,
-    /// The identity in the key has so many values that the response could be invalidated in over 512 ways.
+    /// The identity in the key has so many values that the response could be invalidated in over 1024 ways.
     IdentityTooLarge,
     /// An identity was established inside of the cache, too late to be part of the key: the identity layer belongs
     /// outside.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    invalidation::{Ledger, Limits},
+    invalidation::{Dependencies, Ledger, Limits},
     policy::{Policy, PolicyError, Rules, check_word},
     store::{Memory, Sizes},
 };
@@ -40,6 +40,7 @@ pub struct CacheBuilder {
     policy: Policy,
     status: CacheStatusHeader,
     clock: Option<Clock>,
+    dependencies: Dependencies,
     fill_limit: Option<usize>,
     background_limit: usize,
     background_timeout: Duration,
@@ -79,6 +80,7 @@ impl CacheBuilder {
             policy: Policy::from_response(),
             status: CacheStatusHeader::default(),
             clock: None,
+            dependencies: Dependencies::new(),
             fill_limit: None,
             background_limit: 1024,
             background_timeout: Duration::from_secs(300),
@@ -128,6 +130,13 @@ impl CacheBuilder {
         self
     }
 
+    /// What depends on what, for [`Cache::changed`]. Default: nothing but what policies say by
+    /// [`depends_on`](Policy::depends_on).
+    pub fn dependencies(mut self, dependencies: Dependencies) -> Self {
+        self.dependencies = dependencies;
+        self
+    }
+
     /// How many fills may run at once, so that what is invalidated together does not overwhelm the inner service when it is
     /// asked for again. Over it a request gets a stale response where stale-if-error allows that, else it waits as long as
     /// [`Policy::wait_limit`] says, then it gets `503 Service Unavailable` with `Retry-After`. A fill counts until the head of
@@ -172,6 +181,9 @@ impl CacheBuilder {
                 "memory_entries(0) would hold nothing: leave it out for no limit but that in bytes".to_owned(),
             );
         }
+        if let Some(text) = self.dependencies.fault() {
+            return fault(text);
+        }
         if self.fill_limit == Some(0) {
             return fault("fill_limit(0) would let nothing be filled: leave it out for no limit".to_owned());
         }
@@ -206,6 +218,7 @@ impl CacheBuilder {
             status: StatusLine::new(self.status),
             clock: self.clock.unwrap_or_else(Clock::system),
             memory,
+            dependencies: self.dependencies,
             ledger: Ledger::new(Limits::default()),
             counters: Counters::new(),
             observed: super::observe::Observed::default(),

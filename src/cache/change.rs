@@ -53,16 +53,6 @@ impl Change {
             query: self.query.as_deref(),
         }
     }
-
-    /// A selector of the answer, narrowed to the tenant of the request, and to what is nobody's.
-    fn narrowed(&self, selector: Selector) -> Vec<Selector> {
-        match &self.tenant {
-            Some(tenant) if !selector.is_narrowed() => {
-                vec![selector.clone().within(tenant), selector.of_nobody()]
-            }
-            _ => vec![selector],
-        }
-    }
 }
 
 impl Cache {
@@ -81,7 +71,7 @@ impl Cache {
         let groups = groups.iter().map(|name| Selector::group_of(change.authority.as_deref(), name));
         let mut soft = Vec::new();
         for selector in groups.chain(said.into_iter().flat_map(|said| said.0.iter().cloned())) {
-            for selector in change.narrowed(selector) {
+            for selector in selector.narrowed_to(change.tenant.as_deref()) {
                 match selector.records(rows, &query_rules, self.searches()) {
                     Ok(more) if selector.force == Force::Soft => soft.extend(more),
                     Ok(more) => records.extend(more),

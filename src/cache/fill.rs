@@ -450,4 +450,4 @@ fn once() -> Storable {
 const MAX_GROUPS: usize = 64;
 
 /// What can be invalidated in more ways is not stored: each is looked up when anything is invalidated.
-const MAX_ROWS: usize = 512;
+const MAX_ROWS: usize = 1024;

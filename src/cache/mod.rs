@@ -7,6 +7,7 @@ mod answer;
 mod background;
 mod builder;
 mod change;
+mod changed;
 mod collapse;
 mod counters;
 mod fill;
@@ -29,6 +30,7 @@ pub(crate) use background::Background;
 pub use background::Shutdown;
 pub use builder::{CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError};
 pub(crate) use change::Change;
+pub use changed::{Changes, Changing, OneChange, Schedule};
 pub(crate) use collapse::{FillFlight, FillLead, FillWait, FlightKey, Landing, Share, Waiter};
 pub use counters::Stats;
 pub(crate) use fill::{Fill, Freshening, RecordedHead, Verdict, strip_own_fields};
@@ -42,7 +44,7 @@ pub(crate) use tape::{BoxError, Fault, Reader, Recorded};
 use crate::{
     clock::Clock,
     entry::Entry,
-    invalidation::{Ledger, Standing},
+    invalidation::{Dependencies, Ledger, Standing},
     key::{QueryRule, Searches},
     policy::{Policy, Unit},
     store::{Found, Memory},
@@ -89,6 +91,7 @@ struct Inner {
     clock: Clock,
     memory: Memory,
     ledger: Ledger,
+    dependencies: Dependencies,
     counters: Counters,
     observed: observe::Observed,
     /// How the policies over this cache choose query parameters, each way once: a resource has a name under each.

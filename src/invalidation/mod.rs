@@ -6,11 +6,13 @@
 //! to keep in step.
 
 mod ban;
+mod dependencies;
 mod ledger;
 mod row;
 mod selector;
 mod tags;
 
+pub use dependencies::{ChangeKind, Changed, Dependencies};
 pub(crate) use ledger::{Checked, Claim, Force, Ledger, Limits, Record, Seq, Standing};
 pub(crate) use row::{Footprint, RowHasher, Subject, Within};
 pub(crate) use selector::records_of;

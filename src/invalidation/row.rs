@@ -23,6 +23,10 @@ pub(crate) enum Subject<'a> {
     Tag(&'a str),
     /// What has this tag, whoever's it is.
     GlobalTag(&'a str),
+    /// What has a tag that begins like this, up to a `:`.
+    TagPrefix(&'a str),
+    /// The same, whoever's it is.
+    GlobalTagPrefix(&'a str),
     /// What is in this group (RFC 9875) of this origin; without one, of any.
     Group { authority: Option<&'a str>, name: &'a str },
     /// What was stored by the policy of this name.
@@ -69,6 +73,8 @@ impl RowHasher {
             Subject::Policy(name) => (6, name).hash(&mut hasher),
             Subject::Name(name) => (7, name).hash(&mut hasher),
             Subject::Value(name) => (8, name).hash(&mut hasher),
+            Subject::TagPrefix(prefix) => (10, prefix).hash(&mut hasher),
+            Subject::GlobalTagPrefix(prefix) => (11, prefix).hash(&mut hasher),
             Subject::Everything => 9.hash(&mut hasher),
         }
         hasher.finish()

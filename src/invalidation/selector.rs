@@ -4,6 +4,7 @@ use super::{
     ban::What as Banned,
     ledger::{Force, Record},
     row::{Row, RowHasher, Subject, Within},
+    tags::PREFIXES,
 };
 use crate::{
     identity::{TENANT, USER},
@@ -73,8 +74,8 @@ impl Selector {
         Self::of(What::Resource(uri.into()))
     }
 
-    /// What has this tag, by [`Policy::tags`](crate::Policy::tags), [`Policy::tag_with`](crate::Policy::tag_with), or
-    /// [`Tags`](crate::Tags) from the handler.
+    /// What has this tag; `item:*` is every tag that begins with `item:`. Responses are tagged by [`Policy::tags`](crate::Policy::tags),
+    /// [`Policy::tag_with`](crate::Policy::tag_with), or [`Tags`](crate::Tags) from the handler.
     pub fn tag(tag: impl Into<String>) -> Self {
         Self::of(What::Tag(tag.into()))
     }
@@ -145,6 +146,14 @@ impl Selector {
         self
     }
 
+    /// Narrowed to what is this tenant's, and to what is nobody's, unless it is narrowed already, or there is no tenant.
+    pub(crate) fn narrowed_to(self, tenant: Option<&str>) -> Vec<Self> {
+        match tenant {
+            Some(tenant) if !self.is_narrowed() => vec![self.clone().within(tenant), self.of_nobody()],
+            _ => vec![self],
+        }
+    }
+
     /// Whether it was narrowed to a tenant.
     pub(crate) fn is_narrowed(&self) -> bool {
         self.within != Narrowed::Anyone
@@ -202,10 +211,10 @@ impl Selector {
                 records
             }
             What::Tag(tag) => {
-                named("tag", tag)?;
-                let mut records = one(Subject::Tag(tag));
+                let (local, global) = tagged(tag)?;
+                let mut records = one(local);
                 if self.is_narrowed() {
-                    records.push(Record::Row { row: rows.row(Subject::GlobalTag(tag), Within::Anyone), owner: None });
+                    records.push(Record::Row { row: rows.row(global, Within::Anyone), owner: None });
                 }
                 records
             }
@@ -215,8 +224,8 @@ impl Selector {
                         "all_of([]) names no tag; for everything there is everything()".to_owned(),
                     ));
                 }
-                tags.iter().try_for_each(|tag| named("tag", tag))?;
-                let selected = tags.iter().map(|tag| rows.row(Subject::Tag(tag), within)).collect();
+                let selected = tags.iter().map(|tag| Ok(rows.row(tagged(tag)?.0, within)));
+                let selected = selected.collect::<Result<Vec<_>, InvalidateError>>()?.into();
                 vec![Record::Ban(Arc::new(Banned::AllOf { rows: selected, owner }))]
             }
             What::Group { authority, name } => {
@@ -237,6 +246,19 @@ impl Selector {
             }
             What::Resource(text) => resource_records(rows, text, (within, owner), rules, searches)?,
         })
+    }
+}
+
+/// A tag, or all that begin alike, and the same whoever's they are.
+fn tagged(tag: &str) -> Result<(Subject<'_>, Subject<'_>), InvalidateError> {
+    named("tag", tag)?;
+    match tag.strip_suffix('*').filter(|prefix| prefix.ends_with(':')) {
+        Some(prefix) if prefix.matches(':').count() > PREFIXES => Err(InvalidateError(format!(
+            "the tag `{}`: a star can follow one of the first four `:`",
+            tag.escape_debug()
+        ))),
+        Some(prefix) => Ok((Subject::TagPrefix(prefix), Subject::GlobalTagPrefix(prefix))),
+        None => Ok((Subject::Tag(tag), Subject::GlobalTag(tag))),
     }
 }
 

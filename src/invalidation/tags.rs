@@ -98,14 +98,23 @@ impl Tags {
         self.overflow || counted > MOST || self.all.iter().any(|tag| tag.name.len() > LONGEST)
     }
 
+    /// What they can be selected by: a tag by its text, and by each part of it up to a `:`, with a star.
     pub(crate) fn subjects(&self) -> impl Iterator<Item = Subject<'_>> {
         self.all.iter().flat_map(|Tag { name, kind }| {
-            let (own, global) = match kind {
-                Kind::Name => (Subject::Name(name), None),
-                Kind::Local => (Subject::Tag(name), None),
-                Kind::Global => (Subject::Tag(name), Some(Subject::GlobalTag(name))),
+            let prefixes = name.match_indices(':').take(PREFIXES).map(|(at, _)| &name[..=at]);
+            let prefixes = prefixes.filter(|_| *kind != Kind::Name).map(Subject::TagPrefix);
+            let own = match kind {
+                Kind::Name => Subject::Name(name),
+                Kind::Local | Kind::Global => Subject::Tag(name),
             };
-            [Some(own), global].into_iter().flatten()
+            [own].into_iter().chain(prefixes).flat_map(|subject| {
+                let global = match subject {
+                    Subject::Tag(tag) => Some(Subject::GlobalTag(tag)),
+                    Subject::TagPrefix(prefix) => Some(Subject::GlobalTagPrefix(prefix)),
+                    _ => None,
+                };
+                [Some(subject), global.filter(|_| *kind == Kind::Global)].into_iter().flatten()
+            })
         })
     }
 
@@ -138,6 +147,9 @@ impl fmt::Display for Tags {
         f.write_str(&self.names().collect::<Vec<_>>().join(" "))
     }
 }
+
+/// By so many of its parts up to a `:` a tag can be selected.
+pub(super) const PREFIXES: usize = 4;
 
 /// So many tags a response may have.
 const MOST: usize = 64;

@@ -67,6 +67,11 @@ impl UtcOffset {
         Self(minutes)
     }
 
+    /// The milliseconds that it is ahead of UTC.
+    pub(crate) fn millis(self) -> i64 {
+        i64::from(self.0) * 60_000
+    }
+
     pub(crate) fn is_possible(self) -> bool {
         (-12 * 60..=14 * 60).contains(&self.0)
     }

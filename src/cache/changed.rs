@@ -1,0 +1,239 @@
+//! What the application says has changed, by name.
+
+use super::{Background, Cache, Invalidated, timer};
+use crate::{
+    invalidation::{ChangeKind, Changed, Dependencies, InvalidateError, Selector},
+    semantics::date::Timestamp,
+};
+use std::{
+    borrow::Cow,
+    fmt,
+    future::{Future, IntoFuture, pending, poll_fn},
+    pin::{Pin, pin},
+    task::Poll,
+    time::{Duration, SystemTime},
+};
+use tokio::sync::watch;
+
+/// A change that is about to be told. Made by [`Cache::changed`]; it is told when it is awaited.
+#[derive(Clone, Debug)]
+#[must_use = "a change is told when it is awaited"]
+pub struct Changing {
+    cache: Cache,
+    changed: Changed,
+}
+
+/// Changes that belong together, such as those of a transaction: told all at once, or not at all.
+///
+/// ```
+/// # use larder::Cache;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// let mut changes = cache.changes();
+/// changes.changed("People").tenant(1).id(17);
+/// changes.changed("Asset").tenant(1);
+/// // The transaction is committed: tell it. Dropped, on the way of an error for instance, it tells nothing.
+/// changes.commit().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "changes that are dropped are not told"]
+pub struct Changes {
+    cache: Cache,
+    all: Vec<Changed>,
+}
+
+/// One of several [`Changes`].
+#[derive(Debug)]
+pub struct OneChange<'a>(&'a mut Changed);
+
+/// Resolves when a schedule is to end.
+async fn ended(background: &Background, stopped: &mut watch::Receiver<bool>) {
+    let stop = async {
+        if stopped.wait_for(|stopped| *stopped).await.is_err() {
+            // Its owner has gone, and has not stopped it.
+            pending::<()>().await;
+        }
+    };
+    let (mut stop, mut closing) = (pin!(stop), pin!(background.closing()));
+    poll_fn(|cx| if stop.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { closing.as_mut().poll(cx) }).await;
+}
+
+/// An invalidation that comes again and again. It goes on when this is dropped, as long as the cache is there.
+#[derive(Debug)]
+pub struct Schedule(watch::Sender<bool>);
+
+impl Cache {
+    /// Tells that something has changed, mostly a model of the application: all that depends on it is invalid, by
+    /// [`Policy::depends_on`](crate::Policy::depends_on) and by the [`Dependencies`] of the cache.
+    ///
+    /// ```
+    /// # use larder::Cache;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// cache.changed("People").tenant("1").id("17").await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn changed(&self, name: impl Into<Cow<'static, str>>) -> Changing {
+        Changing { cache: self.clone(), changed: Changed::new(name) }
+    }
+
+    /// Begins to collect changes that are told together.
+    pub fn changes(&self) -> Changes {
+        Changes { cache: self.clone(), all: Vec::new() }
+    }
+
+    /// What depends on what, as it was given to the builder.
+    pub fn dependencies(&self) -> &Dependencies {
+        &self.0.dependencies
+    }
+
+    /// Invalidates again and again, first after this time.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// If the time is zero, or the selector does not say what it should.
+    pub fn invalidate_every(&self, period: Duration, selector: Selector) -> Result<Schedule, InvalidateError> {
+        if period.is_zero() {
+            return Err(InvalidateError::new("invalidate_every(0s): a time between invalidations is needed"));
+        }
+        self.invalidate_at(move |now| now.checked_add(period), selector)
+    }
+
+    /// Invalidates at certain moments: the closure tells the next one after the one it is given, or that there is none.
+    ///
+    /// ```
+    /// # use larder::{Cache, Selector, daily_at, UtcOffset};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// let opening = daily_at(9, 30, UtcOffset::UTC);
+    /// cache.invalidate_at(move |now| Some(opening(now)), Selector::tag("gold_rate"))?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// If the selector does not say what it should.
+    pub fn invalidate_at(
+        &self,
+        next: impl Fn(SystemTime) -> Option<SystemTime> + Send + 'static,
+        selector: Selector,
+    ) -> Result<Schedule, InvalidateError> {
+        self.records(&selector)?;
+        let (stop, mut stopped) = watch::channel(false);
+        let (cache, background) = (std::sync::Arc::downgrade(&self.0), self.background().clone());
+        let start = SystemTime::from(self.now());
+        tokio::spawn(async move {
+            let mut last = start;
+            while let Some(moment) = next(last).filter(|moment| *moment > last) {
+                loop {
+                    let Some(inner) = cache.upgrade() else { return };
+                    let left = Timestamp::from(moment).since(Cache(inner).now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    // The clock may be set meanwhile.
+                    let span = left.min(Duration::from_secs(60));
+                    if timer::within(span, ended(&background, &mut stopped)).await.is_some() {
+                        return;
+                    }
+                }
+                let Some(inner) = cache.upgrade() else { return };
+                // It was checked before: it cannot fail.
+                let _ = Cache(inner).invalidate(selector.clone()).await;
+                last = moment;
+            }
+        });
+        Ok(Schedule(stop))
+    }
+
+    async fn tell(&self, changes: &[Changed]) -> Result<Invalidated, InvalidateError> {
+        let mut selectors = Vec::new();
+        for changed in changes {
+            selectors.extend(self.0.dependencies.selectors_of(changed).await);
+        }
+        self.invalidate_many(selectors).await
+    }
+}
+
+impl Changing {
+    /// Whose it is. Without a tenant, everyone's.
+    pub fn tenant(mut self, tenant: impl fmt::Display) -> Self {
+        self.changed.set_tenant(tenant);
+        self
+    }
+
+    /// Which one has changed. Without an id, any.
+    pub fn id(mut self, id: impl fmt::Display) -> Self {
+        self.changed.set_id(id);
+        self
+    }
+
+    /// How it has changed. Default: updated.
+    pub fn kind(mut self, kind: ChangeKind) -> Self {
+        self.changed.set_kind(kind);
+        self
+    }
+}
+
+impl IntoFuture for Changing {
+    type Output = Result<Invalidated, InvalidateError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.cache.tell(&[self.changed]).await })
+    }
+}
+
+impl Changes {
+    /// Collects a change.
+    pub fn changed(&mut self, name: impl Into<Cow<'static, str>>) -> OneChange<'_> {
+        let place = self.all.len();
+        self.all.push(Changed::new(name));
+        OneChange(&mut self.all[place])
+    }
+
+    /// Tells all that was collected, as one record.
+    ///
+    /// # Errors
+    ///
+    /// If what a closure selects does not say what it should.
+    pub async fn commit(self) -> Result<Invalidated, InvalidateError> {
+        self.cache.tell(&self.all).await
+    }
+}
+
+impl OneChange<'_> {
+    /// Whose it is. Without a tenant, everyone's.
+    pub fn tenant(self, tenant: impl fmt::Display) -> Self {
+        self.0.set_tenant(tenant);
+        self
+    }
+
+    /// Which one has changed. Without an id, any.
+    pub fn id(self, id: impl fmt::Display) -> Self {
+        self.0.set_id(id);
+        self
+    }
+
+    /// How it has changed. Default: updated.
+    pub fn kind(self, kind: ChangeKind) -> Self {
+        self.0.set_kind(kind);
+        self
+    }
+}
+
+impl Schedule {
+    /// Ends it.
+    pub fn stop(self) {
+        self.0.send_replace(true);
+    }
+}

@@ -1,0 +1,111 @@
+use crate::cache::{Cache, Changes};
+use http::Response;
+use pin_project_lite::pin_project;
+use std::{
+    borrow::Cow,
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+};
+use tracing::Span;
+
+pin_project! {
+    /// The answer of an [`InvalidateService`](super::InvalidateService), to come.
+    pub struct InvalidateFuture<F, B> {
+        #[pin]
+        state: State<F, B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, B> {
+        // The inner service is answering.
+        Asking { #[pin] future: F, telling: Option<Telling> },
+        // The cache is being told what has changed.
+        Telling { told: Pin<Box<dyn Future<Output = ()> + Send>>, response: Option<Response<B>> },
+    }
+}
+
+/// What is told when a request has succeeded, or when it is not known whether it has.
+pub(super) struct Telling {
+    cache: Cache,
+    changes: Option<Changes>,
+}
+
+impl Telling {
+    pub(super) fn of(cache: &Cache, names: &[Cow<'static, str>], tenant: Option<String>) -> Self {
+        let mut changes = cache.changes();
+        for name in names {
+            let change = changes.changed(name.clone());
+            if let Some(tenant) = &tenant {
+                change.tenant(tenant);
+            }
+        }
+        Self { cache: cache.clone(), changes: Some(changes) }
+    }
+
+    fn tell(mut self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let changes = self.changes.take()?;
+        Some(Box::pin(commit(changes)))
+    }
+}
+
+async fn commit(changes: Changes) {
+    if let Err(error) = changes.commit().await {
+        tracing::warn!(target: "larder::invalidate", %error, "a change could not be told");
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        let Some(changes) = self.changes.take() else { return };
+        let mut telling = Box::pin(commit(changes));
+        // Mostly there is nothing to wait for.
+        if telling.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            self.cache.background().spawn(Span::current(), telling);
+        }
+    }
+}
+
+impl<F, B> InvalidateFuture<F, B> {
+    pub(super) fn new(future: F, telling: Option<Telling>) -> Self {
+        Self { state: State::Asking { future, telling } }
+    }
+}
+
+impl<F, B, E> Future for InvalidateFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<B>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProj::Asking { future, telling } => {
+                    let response = ready!(future.poll(cx))?;
+                    let Some(mut telling) = telling.take() else { return Poll::Ready(Ok(response)) };
+                    if !response.status().is_success() && !response.status().is_redirection() {
+                        telling.changes = None;
+                        return Poll::Ready(Ok(response));
+                    }
+                    let Some(told) = telling.tell() else { return Poll::Ready(Ok(response)) };
+                    state.set(State::Telling { told, response: Some(response) });
+                }
+                StateProj::Telling { told, response } => {
+                    ready!(told.as_mut().poll(cx));
+                    return Poll::Ready(Ok(response.take().expect("polled after completion")));
+                }
+            }
+        }
+    }
+}
+
+impl<F, B> fmt::Debug for InvalidateFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InvalidateFuture").finish_non_exhaustive()
+    }
+}
