@@ -17,6 +17,8 @@ use http::{
     header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, DATE, EXPIRES, SET_COOKIE},
 };
 use std::{
+    any::Any,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -60,11 +62,21 @@ pub(crate) struct Entry {
     pub(crate) refresh: Gate,
     /// From here on a hit may have to start a refresh, although it is fresh.
     pub(crate) refresh_from: Timestamp,
+    received: Timestamp,
     pub(crate) early: RefreshRules,
     /// How long the answer took.
     pub(crate) fill_time: Duration,
     /// The lifetime that it got as an adaptive one.
     pub(crate) adapted: Option<Duration>,
+    /// A value of the application, shared by all who read it. Then there is neither head nor body.
+    pub(crate) value: Option<Held>,
+}
+
+/// A value as it is held, and the bytes that it is reckoned to take.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(crate) value: Arc<dyn Any + Send + Sync>,
+    pub(crate) bytes: usize,
 }
 
 /// What an entry is made of, besides its bytes.
@@ -83,6 +95,14 @@ pub(crate) struct Origin {
     pub(crate) started: u64,
     pub(crate) handler: Option<Arc<Rules>>,
     pub(crate) adapted: Option<Duration>,
+    pub(crate) fill_time: Duration,
+}
+
+/// How long a value lives, and when it is refreshed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Life {
+    pub(crate) lifespan: Lifespan,
+    pub(crate) early: RefreshRules,
     pub(crate) fill_time: Duration,
 }
 
@@ -132,15 +152,50 @@ impl Entry {
             stamp,
             started,
             discard_at: lifespan.usable_until().saturating_add(keep),
-            refresh_from: refresh_from(&lifespan, how.refresh, origin.fill_time),
+            // What came aged lives from its arrival on.
+            refresh_from: refresh_from(&Lifespan { born: received, ..lifespan }, how.refresh, origin.fill_time),
+            received,
             early: how.refresh,
             fill_time: origin.fill_time,
             adapted: origin.adapted,
+            value: None,
             lifespan,
             browser: how.browser,
             handler: origin.handler,
             checked: Checked::default(),
             refresh: Gate::default(),
+        }
+    }
+
+    /// An entry that holds a value.
+    pub(crate) fn of_value(held: Held, life: Life, claim: (Footprint, Tags, Seq), started: u64) -> Self {
+        let Life { lifespan, early, fill_time } = life;
+        let (footprint, tags, stamp) = claim;
+        Self {
+            status: StatusCode::OK,
+            head: HeaderMap::new(),
+            hidden: HeaderMap::new(),
+            for_caches: None,
+            body: Bytes::new(),
+            trailers: None,
+            allows_credentials: true,
+            nominated: Box::default(),
+            footprint,
+            tags,
+            stamp,
+            started,
+            discard_at: lifespan.usable_until(),
+            browser: None,
+            handler: None,
+            checked: Checked::default(),
+            refresh: Gate::default(),
+            refresh_from: refresh_from(&lifespan, early, fill_time),
+            received: lifespan.born,
+            early,
+            fill_time,
+            adapted: None,
+            value: Some(held),
+            lifespan,
         }
     }
 
@@ -168,7 +223,7 @@ impl Entry {
 
     /// Whether a hit now has to start a refresh, although it is fresh. `random` is from 0 up to 1.
     pub(crate) fn wants_refresh(&self, now: Timestamp, random: f64) -> bool {
-        is_due(&self.lifespan(), self.early, self.fill_time, now, random)
+        is_due(&Lifespan { born: self.received, ..self.lifespan() }, self.early, self.fill_time, now, random)
     }
 
     /// The head as the inner service sent it, as far as it was kept: for freshening.
@@ -198,9 +253,11 @@ impl Entry {
             headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum()
         };
         let trailers = self.trailers.as_deref().map_or(0, fields);
+        let value = self.value.as_ref().map_or(0, |held| held.bytes);
         let nominated: usize = self.nominated.iter().map(|name| name.as_str().len() + FIELD_OVERHEAD).sum();
         let rows = self.footprint.len() * size_of::<u64>();
         (self.body.len()
+            + value
             + nominated
             + rows
             + self.tags.weight()
@@ -208,6 +265,12 @@ impl Entry {
             + fields(&self.hidden)
             + trailers
             + ENTRY_OVERHEAD) as u64
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 

@@ -49,8 +49,19 @@ impl Background {
     /// Runs a task to its end, or for as long as tasks may take. False, and the task is dropped, if there are too many
     /// already, the cache shuts down, or there is no runtime.
     pub(crate) fn spawn(&self, span: Span, task: impl Future<Output = ()> + Send + 'static) -> bool {
+        // A quarter of the places is for refreshes.
+        let most = self.0.most - self.0.most / 4;
+        self.enter(most).is_some_and(|place| self.spawn_at(place, span, task))
+    }
+
+    /// A place for a refresh.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.enter(self.0.most)
+    }
+
+    /// Runs a task that has its place.
+    pub(crate) fn spawn_at(&self, place: Place, span: Span, task: impl Future<Output = ()> + Send + 'static) -> bool {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return false };
-        let Some(place) = self.enter() else { return false };
         let mut closed = self.0.stage.subscribe();
         let longest = self.0.longest;
         let limited = async move {
@@ -87,17 +98,22 @@ impl Background {
         let done = timer::within(deadline, running.wait_for(|running| *running == 0)).await.is_some();
         let aborted = if done { 0 } else { self.running() };
         self.0.stage.send_modify(|stage| *stage = Stage::Closed);
-        // Each ends as soon as it is polled.
-        let _ = self.0.running.subscribe().wait_for(|running| *running == 0).await;
+        // Each ends as soon as it is polled, if its runtime still polls it.
+        let _ = timer::within(LAST_WAIT, self.0.running.subscribe().wait_for(|running| *running == 0)).await;
         Shutdown { aborted }
     }
 
-    fn enter(&self) -> Option<Place> {
-        if *self.0.stage.borrow() != Stage::Open {
+    /// Whether tasks are taken on.
+    pub(super) fn is_open(&self) -> bool {
+        *self.0.stage.borrow() == Stage::Open
+    }
+
+    fn enter(&self, most: usize) -> Option<Place> {
+        if !self.is_open() {
             return None;
         }
         let room = self.0.running.send_if_modified(|running| {
-            let room = *running < self.0.most;
+            let room = *running < most;
             *running += usize::from(room);
             room
         });
@@ -105,8 +121,11 @@ impl Background {
     }
 }
 
+/// So long those that are broken off are waited for.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
 /// A place among the tasks that run.
-struct Place(Arc<Tasks>);
+pub(crate) struct Place(Arc<Tasks>);
 
 impl Drop for Place {
     fn drop(&mut self) {

@@ -147,7 +147,7 @@ impl CacheBuilder {
     }
 
     /// How many fills may run in the background at once: those whose clients have gone, and refreshes. Beyond it they are
-    /// given up. Default: 1024.
+    /// given up. A quarter of the places is for refreshes alone. Default: 1024.
     pub fn background_limit(mut self, fills: usize) -> Self {
         self.background_limit = fills;
         self

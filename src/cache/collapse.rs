@@ -8,20 +8,23 @@ use super::{
 };
 use crate::{
     entry::Entry,
-    invalidation::{Checked, Claim, Seq, Standing},
+    invalidation::{Checked, Claim, Footprint, Seq, Standing},
     key::KeyBuf,
     policy::Rules,
-    semantics::vary::write_selecting_values,
+    semantics::{no_vary_search::no_vary_search, vary::write_selecting_values},
 };
 use http::{HeaderMap, HeaderName, request::Parts};
 use smallvec::SmallVec;
 use std::{
+    cell::Cell,
     future::poll_fn,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 pub(crate) type FillFlights = Flights<FlightKey, Departure, Landing>;
 pub(crate) type FillLead = Lead<FlightKey, Departure, Landing>;
@@ -38,8 +41,11 @@ pub(crate) struct FlightKey(Arc<[u8]>);
 pub(crate) struct Departure {
     /// The end of the invalidation log: older than whatever the fill sees.
     stamp: Seq,
+    since: Instant,
     /// The inner service has been called.
     asked: AtomicBool,
+    /// Its place among the fills that may run at once.
+    place: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 /// What a flight brings, from the moment at which the head of the answer is there.
@@ -50,6 +56,8 @@ pub(crate) struct Landing(Arc<Landed>);
 struct Landed {
     /// The response; without its body where that is still on its way.
     entry: Arc<Entry>,
+    /// The query of the request that was answered, as far as it counts.
+    query: Option<String>,
     selecting: Selecting,
     arriving: Option<Arriving>,
 }
@@ -97,7 +105,14 @@ impl FlightKey {
 
 impl Departure {
     pub(crate) fn now(cache: &Cache) -> Self {
-        Self { stamp: cache.ledger().applied(), asked: AtomicBool::new(false) }
+        let stamp = cache.ledger().applied();
+        Self { stamp, since: Instant::now(), asked: AtomicBool::new(false), place: Mutex::default() }
+    }
+
+    /// Takes a place among the fills that may run at once, or gives it back.
+    pub(crate) fn set_place(&self, place: Option<OwnedSemaphorePermit>) {
+        let before = std::mem::replace(&mut *self.place.lock().unwrap_or_else(PoisonError::into_inner), place);
+        drop(before);
     }
 
     pub(crate) fn ask(&self) {
@@ -111,30 +126,58 @@ impl Departure {
 }
 
 impl Cache {
-    /// Joins the fill that is under way for a request, or leads another if it `may_lead`. What was invalidated since a fill
-    /// began is not for those who come now (`refused` tells of more).
+    /// Joins the fill that is under way for a request, or leads another if the request `may_lead`. One that has kept others
+    /// waiting for longer than they may is not joined, nor one that began before something was invalidated that it fills;
+    /// `refused` tells of more. Nothing of the application is called under a lock.
     pub(crate) fn join_fill(
         &self,
         key: &FlightKey,
-        bytes: &[u8],
-        rules: &Rules,
-        parts: &Parts,
-        may_lead: bool,
+        asking: &Asking<'_>,
         refused: impl Fn(&FillFlight) -> bool,
     ) -> Option<FillJoined> {
-        let fits = |flight: &FillFlight| {
-            if refused(flight) {
-                return false;
+        let flights = &self.0.flights;
+        // Another flight may take the place of the one that was looked at, in vain for some time only.
+        for _ in 0..8 {
+            let seen = flights.get(key);
+            let fits = seen.as_ref().is_some_and(|flight| !refused(flight) && self.fits(flight, asking));
+            let replaced = Cell::new(false);
+            let joined = flights.join(
+                key,
+                |flight| {
+                    let same = seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, flight));
+                    replaced.set(!same);
+                    same && fits
+                },
+                || (asking.may_lead && !replaced.get()).then(|| Departure::now(self)),
+            );
+            if joined.is_some() || !replaced.get() {
+                return joined;
             }
-            let stamp = flight.meta().stamp;
-            stamp == self.ledger().applied() || {
-                let rows = Place::of(rules, parts).footprint(self.ledger().rows(), rules, parts.extensions.get());
-                let claim = Claim { stamp, footprint: &rows, key: bytes };
-                self.ledger().standing(claim, &Checked::default()) == Standing::Good
-            }
-        };
-        self.0.flights.join(key, fits, || may_lead.then(|| Departure::now(self)))
+        }
+        None
     }
+
+    fn fits(&self, flight: &FillFlight, asking: &Asking<'_>) -> bool {
+        let Departure { stamp, since, .. } = flight.meta();
+        let slow = match flight.landed() {
+            Some(landing) if landing.streams() => landing.stalled_for() >= asking.wait_limit,
+            _ => since.elapsed() >= asking.wait_limit,
+        };
+        !slow
+            && (*stamp == self.ledger().applied() || {
+                let claim = Claim { stamp: *stamp, footprint: &(asking.footprint)(), key: asking.bytes };
+                self.ledger().standing(claim, &Checked::default()) == Standing::Good
+            })
+    }
+}
+
+/// A request that looks for a fill to join.
+pub(crate) struct Asking<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// What its answer can be invalidated by, as far as that is known before.
+    pub(crate) footprint: &'a dyn Fn() -> Footprint,
+    pub(crate) wait_limit: Duration,
+    pub(crate) may_lead: bool,
 }
 
 /// A flight that is waited for.
@@ -142,15 +185,26 @@ pub(crate) type FillFlight = Arc<super::flight::Flight<Departure, Landing>>;
 
 impl Landing {
     /// A response that is all there.
-    pub(crate) fn whole(entry: Arc<Entry>, request: &HeaderMap) -> Self {
-        let selecting = selecting(&entry.nominated, request);
-        Self(Arc::new(Landed { entry, selecting, arriving: None }))
+    pub(crate) fn whole(entry: Arc<Entry>, request: &HeaderMap, query: Option<&str>) -> Self {
+        Self::new(entry, request, query, None)
     }
 
-    /// A response whose body is on its way.
-    pub(super) fn arriving(head: Arc<Entry>, request: &HeaderMap, arriving: Arriving) -> Self {
-        let selecting = selecting(&head.nominated, request);
-        Self(Arc::new(Landed { entry: head, selecting, arriving: Some(arriving) }))
+    pub(super) fn new(entry: Arc<Entry>, request: &HeaderMap, query: Option<&str>, arriving: Option<Arriving>) -> Self {
+        let selecting = selecting(&entry.nominated, request);
+        Self(Arc::new(Landed { entry, query: query.map(str::to_owned), selecting, arriving }))
+    }
+
+    fn streams(&self) -> bool {
+        self.0.arriving.as_ref().is_some_and(|arriving| arriving.streams)
+    }
+
+    fn stalled_for(&self) -> Duration {
+        self.0.arriving.as_ref().map_or(Duration::ZERO, |arriving| arriving.tape.stalled_for())
+    }
+
+    /// Whether it has to come to its end before it can be shared.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.arriving.as_ref().is_some_and(|arriving| !arriving.streams)
     }
 
     /// The response, perhaps without its body.
@@ -160,9 +214,12 @@ impl Landing {
 
     /// What there is for a request that has waited. `streaming` tells that it can be answered while the body comes.
     pub(crate) async fn share(&self, waiter: &Waiter<'_>, streaming: bool) -> Share {
-        let Landed { entry, selecting: theirs, arriving } = &*self.0;
+        let Landed { entry, query, selecting: theirs, arriving } = &*self.0;
         if *theirs != selecting(&entry.nominated, &waiter.parts.headers) {
             return Share::OtherVariant(entry.nominated.clone());
+        }
+        if !waiter.means(query.as_deref(), entry) {
+            return Share::Nothing;
         }
         if !waiter.may_have(entry) {
             return Share::Invalidated;
@@ -186,6 +243,15 @@ pub(crate) struct Waiter<'a> {
 }
 
 impl Waiter<'_> {
+    /// Whether the queries of both requests are one to the answer (`No-Vary-Search`): that they were to an earlier one does
+    /// not tell.
+    fn means(&self, theirs: Option<&str>, entry: &Entry) -> bool {
+        let place = Place::of(self.rules, self.parts);
+        let own = place.query();
+        own == theirs
+            || no_vary_search(&entry.head).is_some_and(|said| said.normal_query(own) == said.normal_query(theirs))
+    }
+
     /// Whether no record from before this request came selects the response. What it can be known by before the answer
     /// is there was checked when it joined.
     fn may_have(&self, entry: &Entry) -> bool {

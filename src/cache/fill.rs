@@ -153,8 +153,12 @@ impl Fill {
         if reason.lies_in_the_response() && !span.is_zero() {
             let until = self.cache.now().saturating_add(span);
             let by_head = by_head && self.handler.is_none();
-            self.cache.uncacheable().remember(self.key.as_bytes(), reason, by_head, until);
+            self.cache.uncacheable().remember(self.remembered_by(), reason, by_head, until);
         }
+    }
+
+    fn remembered_by(&self) -> u64 {
+        self.cache.uncacheable().hash(self.key.as_bytes(), self.asked.credentials)
     }
 
     /// Whether the resource was asked for as often as the policy wants.
@@ -179,6 +183,11 @@ impl Fill {
 
     pub(crate) fn max_body(&self) -> u64 {
         self.rules.max_body as u64
+    }
+
+    /// The query of the request, as far as it counts.
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.place.query()
     }
 
     pub(crate) fn key(&self) -> &KeyBuf {
@@ -408,7 +417,7 @@ impl Fill {
         let live = |other: &Entry| other.discard_at > now && self.cache.is_live(place.as_bytes(), other);
         self.cache.0.memory.put(key, Arc::clone(entry), &self.request, self.rules.max_variants, live)?;
         self.cache.counters().stored.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.cache.uncacheable().forget(self.key.as_bytes());
+        self.cache.uncacheable().forget(self.remembered_by());
         self.cache.keep_swept();
         Ok(())
     }

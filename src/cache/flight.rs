@@ -54,6 +54,8 @@ pub(crate) enum Over {
     Failed,
     /// The answer is not for others.
     Refused,
+    /// Nor will the next one be.
+    Uncacheable,
     /// There was no room for another fill.
     Overloaded,
 }
@@ -105,6 +107,11 @@ impl<K: Hash + Eq + Clone, M, T: Clone> Flights<K, M, T> {
         Some(Joined::Leads(Lead { flights: Arc::clone(self), key: key.clone(), flight }))
     }
 
+    /// The flight that is under way for `key`.
+    pub(crate) fn get(&self, key: &K) -> Option<Arc<Flight<M, T>>> {
+        self.shard(key).get(key).cloned()
+    }
+
     /// How many flights are under way.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
@@ -128,6 +135,22 @@ impl<M, T> Flight<M, T> {
         self.settle(Phase::Landed(brought));
     }
 
+    /// What it has brought so far.
+    pub(crate) fn landed(&self) -> Option<T>
+    where
+        T: Clone,
+    {
+        match &lock(&self.state).phase {
+            Phase::Landed(brought) => Some(brought.clone()),
+            Phase::Flying | Phase::Over(_) => None,
+        }
+    }
+
+    /// A flight that nobody can join: a fill that is asked for by one request alone.
+    pub(crate) fn alone(meta: M) -> Arc<Self> {
+        Arc::new(Self { meta, state: Mutex::new(State::new()) })
+    }
+
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
         lock(&self.state).wakers.len()
@@ -135,11 +158,14 @@ impl<M, T> Flight<M, T> {
 
     /// Ready once nobody waits.
     pub(crate) fn poll_deserted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let waker = cx.waker().clone();
         let mut state = lock(&self.state);
         if state.wakers.is_empty() {
             return Poll::Ready(());
         }
-        state.deserted = Some(cx.waker().clone());
+        let old = state.deserted.replace(waker);
+        drop(state);
+        drop(old);
         Poll::Pending
     }
 
@@ -208,13 +234,16 @@ impl<M, T: Clone> Future for Wait<M, T> {
     type Output = Result<T, Over>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let waker = cx.waker().clone();
         let mut state = lock(&self.flight.state);
         match &state.phase {
             Phase::Landed(brought) => return Poll::Ready(Ok(brought.clone())),
             Phase::Over(over) => return Poll::Ready(Err(*over)),
             Phase::Flying => {}
         }
-        state.wakers.insert(self.number, Some(cx.waker().clone()));
+        let old = state.wakers.insert(self.number, Some(waker));
+        drop(state);
+        drop(old);
         Poll::Pending
     }
 }
@@ -222,9 +251,10 @@ impl<M, T: Clone> Future for Wait<M, T> {
 impl<M, T> Drop for Wait<M, T> {
     fn drop(&mut self) {
         let mut state = lock(&self.flight.state);
-        state.wakers.remove(&self.number);
+        let removed = state.wakers.remove(&self.number);
         let deserted = if state.wakers.is_empty() { state.deserted.take() } else { None };
         drop(state);
+        drop(removed);
         if let Some(waker) = deserted {
             waker.wake();
         }

@@ -62,7 +62,7 @@ impl Keep {
         let length = self.declared.filter(|_| streams);
         let flight = lead.as_ref().map(|lead| Arc::clone(lead.flight()));
         let head = flight.as_ref().map(|_| Arc::new(self.fill.announced(&self.head, length)));
-        let request = flight.as_ref().map(|_| self.fill.request.clone());
+        let request = flight.as_ref().map(|_| (self.fill.request.clone(), self.fill.query().map(str::to_owned)));
         let background = self.fill.cache.background().clone();
         let (abandon, span) = (self.fill.rules.fill.abandon_on_cancel, Span::current());
         let keeper = move |tape: &Arc<Tape>| {
@@ -82,9 +82,9 @@ impl Keep {
             drop(lead);
         };
         let (tape, reader) = Tape::start(body, limits, Box::new(sink), Box::new(keeper));
-        if let (Some(flight), Some(head), Some(request)) = (flight, head, request) {
-            let streams = length.is_some();
-            flight.land(Landing::arriving(head, &request, Arriving { tape, whole, streams }));
+        if let (Some(flight), Some(head), Some((request, query))) = (flight, head, request) {
+            let arriving = Arriving { tape, whole, streams: length.is_some() };
+            flight.land(Landing::new(head, &request, query.as_deref(), Some(arriving)));
         }
         reader
     }

@@ -12,6 +12,7 @@ mod collapse;
 mod counters;
 mod fill;
 mod flight;
+mod handover;
 mod invalidate;
 mod keep;
 mod lookup;
@@ -31,13 +32,15 @@ pub use background::Shutdown;
 pub use builder::{CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError};
 pub(crate) use change::Change;
 pub use changed::{Changes, Changing, OneChange, Schedule};
-pub(crate) use collapse::{FillFlight, FillLead, FillWait, FlightKey, Landing, Share, Waiter};
+pub(crate) use collapse::{Asking, Departure, FillFlight, FillLead, FillWait, FlightKey, Landing, Share, Waiter};
 pub use counters::Stats;
 pub(crate) use fill::{Fill, Freshening, RecordedHead, Verdict, strip_own_fields};
-pub(crate) use flight::{Joined, Over};
+pub(crate) use flight::{Flight, Joined, Over};
+pub(crate) use handover::{Filling, HandOver};
 pub use invalidate::{Invalidated, Preview};
 pub(crate) use keep::Keep;
 pub(crate) use lookup::{Act, decide};
+pub(crate) use place::Place;
 pub(crate) use status::{Forwarded, StatusLine};
 pub(crate) use tape::{BoxError, Fault, Reader, Recorded};
 
@@ -267,6 +270,9 @@ impl Cache {
 
     /// Starts the task that drops what has expired, once there is something to drop and a runtime to do it.
     fn keep_swept(&self) {
+        if !self.0.background.is_open() {
+            return;
+        }
         if self.0.sweeping.load(Ordering::Relaxed) || self.0.sweeping.swap(true, Ordering::Relaxed) {
             return;
         }

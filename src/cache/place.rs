@@ -28,6 +28,10 @@ impl Place {
         Self { authority, path: uri.path().to_owned(), query }
     }
 
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
     /// The rows of the ledger that an answer can be hit by before anything is known of it: its resource as the client
     /// named it, its policy, and the parts of the identity in its key.
     pub(crate) fn footprint(&self, rows: &RowHasher, rules: &Rules, identity: Option<&Identity>) -> Footprint {

@@ -18,7 +18,9 @@ use std::{
     pin::Pin,
     sync::{Arc, PoisonError},
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// What a body fails with, of whatever kind it is.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -83,6 +85,8 @@ struct State {
     kept: bool,
     /// The sink has what came of the recording.
     concluded: bool,
+    /// When something was last written.
+    grown: Instant,
 }
 
 enum Phase {
@@ -137,6 +141,7 @@ impl Tape {
             next_reader: 1,
             kept: false,
             concluded: false,
+            grown: Instant::now(),
         };
         let tape = Arc::new(Self { state: Mutex::new(state), wakers: Arc::default(), limits, keeper });
         let reader =
@@ -158,9 +163,16 @@ impl Tape {
         Some(Reader { tape: Arc::clone(self), number, first: false, at: 0, trailers_read: false, told: false, hint })
     }
 
+    /// How long nothing has come, if more is to come.
+    pub(crate) fn stalled_for(&self) -> Duration {
+        let state = lock(&self.state);
+        if matches!(state.phase, Phase::Recording) { state.grown.elapsed() } else { Duration::ZERO }
+    }
+
     /// Asks the body for more. What comes goes on the tape, and as it is to the one who asked if that is the first reader:
     /// it has read everything before.
     fn ask(&self, mut source: Source, reader: &mut Reader) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let times = self.wakers.times();
         let waker = Waker::from(Arc::clone(&self.wakers));
         let mut cx = Context::from_waker(&waker);
         let polled = catch_unwind(AssertUnwindSafe(|| {
@@ -170,6 +182,11 @@ impl Tape {
         let mut state = lock(&self.state);
         if let Ok((Poll::Pending, _)) = polled {
             state.source = Some(source);
+            drop(state);
+            // Who came while the body was away was not there to be woken.
+            if self.wakers.times() != times {
+                self.wakers.wake_all();
+            }
             return Poll::Pending;
         }
         self.wakers.forget(reader.number);
@@ -240,6 +257,9 @@ impl Tape {
             return;
         }
         if state.readers > 0 || !matches!(state.phase, Phase::Recording) {
+            drop(state);
+            // One of those who stay has to go on.
+            self.wakers.wake_all();
             return;
         }
         // A server that has sent the declared length, or the trailers, does not ask for the end.
@@ -274,6 +294,7 @@ impl State {
         let data = frame.data_ref()?;
         let length = self.bytes.len() + data.len();
         self.bytes.extend_from_slice(data);
+        self.grown = Instant::now();
         if limits.declared.is_some_and(|declared| length as u64 > declared) {
             return self.give_up(Fault::WrongLength);
         }
@@ -342,12 +363,19 @@ impl Reader {
     /// Reads for the sake of the recording alone: ready when the sink has what came of it, with whether it is complete.
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let tape = Arc::clone(&self.tape);
+        let waker = cx.waker();
         loop {
+            // Dropped after the lock.
+            let _old;
             let mut state = lock(&tape.state);
             if state.concluded {
                 return Poll::Ready(matches!(state.phase, Phase::Complete(_)));
             }
-            tape.wakers.register(self.number, cx);
+            _old = tape.wakers.register(self.number, waker);
+            // What is not recorded is for the first reader alone.
+            if !matches!(state.phase, Phase::Recording) {
+                return Poll::Pending;
+            }
             let Some(source) = state.source.take() else { return Poll::Pending };
             drop(state);
             if tape.ask(source, self).is_pending() {
@@ -371,6 +399,8 @@ impl Reader {
     }
 
     fn next(&mut self, tape: &Tape, cx: &mut Context<'_>) -> Next {
+        // Dropped after the lock.
+        let _old;
         let mut state = lock(&tape.state);
         if let Phase::Complete(whole) = &state.phase
             && self.at < whole.len()
@@ -390,7 +420,7 @@ impl Reader {
             Phase::Ended if self.first => self.end(&state),
             Phase::GivenUp | Phase::Ended if !self.first => self.broken(None),
             Phase::Failed(error) => {
-                let error = error.take().filter(|_| self.first);
+                let error = if self.first { error.take() } else { None };
                 self.broken(error)
             }
             Phase::Recording | Phase::GivenUp | Phase::Ended => {
@@ -400,7 +430,7 @@ impl Reader {
                     self.at = 0;
                 }
                 // Under the lock: whoever has the source now wakes this one when done.
-                tape.wakers.register(self.number, cx);
+                _old = tape.wakers.register(self.number, cx.waker());
                 state.source.take().map_or(Next::Wait, Next::Ask)
             }
         }
@@ -455,23 +485,36 @@ impl Drop for Reader {
 
 /// Those who wait for more, by the number of the reader. Apart from the tape: the body holds on to it.
 #[derive(Default)]
-struct Wakers(Mutex<BTreeMap<u64, Waker>>);
+struct Wakers(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    waiting: BTreeMap<u64, Waker>,
+    times: u64,
+}
 
 impl Wakers {
-    fn register(&self, number: u64, cx: &Context<'_>) {
-        let waker = cx.waker().clone();
-        let before = lock(&self.0).insert(number, waker);
-        drop(before);
+    /// Gives back what was there before, to be dropped without any lock.
+    fn register(&self, number: u64, waker: &Waker) -> Option<Waker> {
+        lock(&self.0).waiting.insert(number, waker.clone())
     }
 
     fn forget(&self, number: u64) {
-        let gone = lock(&self.0).remove(&number);
+        let gone = lock(&self.0).waiting.remove(&number);
         drop(gone);
     }
 
     fn wake_all(&self) {
-        let wakers = std::mem::take(&mut *lock(&self.0));
+        let mut woken = lock(&self.0);
+        woken.times += 1;
+        let wakers = std::mem::take(&mut woken.waiting);
+        drop(woken);
         wakers.into_values().for_each(Waker::wake);
+    }
+
+    /// How often it has been woken.
+    fn times(&self) -> u64 {
+        lock(&self.0).times
     }
 }
 

@@ -31,23 +31,18 @@ impl Known {
 }
 
 impl Uncacheable {
-    pub(crate) fn remember(&self, key: &[u8], why: NotStored, by_head: bool, until: Timestamp) {
+    pub(crate) fn remember(&self, hash: u64, why: NotStored, by_head: bool, until: Timestamp) {
         let known = self.known.get_or_init(|| sync::Cache::new(MOST));
-        let hash = self.hash(key);
         let times = known.get(&hash).filter(|known| known.by_head).map_or(0, |known| known.times);
         known.insert(hash, Known { why, by_head, times: times.saturating_add(1), until });
     }
 
-    pub(crate) fn recall(&self, key: &[u8], now: Timestamp) -> Option<Known> {
-        self.known.get()?.get(&self.hash(key)).filter(|known| now < known.until)
+    pub(crate) fn recall(&self, hash: u64, now: Timestamp) -> Option<Known> {
+        self.known.get()?.get(&hash).filter(|known| now < known.until)
     }
 
     /// A cacheable answer has come.
-    pub(crate) fn forget(&self, key: &[u8]) {
-        self.forget_hash(self.hash(key));
-    }
-
-    pub(crate) fn forget_hash(&self, hash: u64) {
+    pub(crate) fn forget(&self, hash: u64) {
         if let Some(known) = self.known.get() {
             known.remove(&hash);
         }
@@ -58,8 +53,9 @@ impl Uncacheable {
         self.known.get().is_none()
     }
 
-    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
-        self.hashes.hash_one(key)
+    /// What a resource is remembered by. What requests with credentials get says nothing of the others.
+    pub(crate) fn hash(&self, key: &[u8], credentials: bool) -> u64 {
+        self.hashes.hash_one((key, credentials))
     }
 }
 

@@ -193,6 +193,7 @@ const FIELDS: &[(&str, Apply)] = &[
 
 /// Keys that people try in a cache's table, with what to do instead.
 pub(super) const NO_SUCH_OPTION: &[(&str, &str)] = &[
+    ("dependencies", "they are given in code: CacheBuilder::dependencies"),
     ("default_policy", "write policy = \"name\""),
     ("name", "the name of the table is the name of the cache"),
     ("key_prefix", "write namespace = \"name\""),

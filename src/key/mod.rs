@@ -51,10 +51,14 @@ pub(crate) enum Part {
     Body = 20,
     /// The query as `No-Vary-Search` lets it count, with what that said.
     Search = 21,
+    /// The name of a value.
+    Value = 22,
+    /// A parameter of a value.
+    Parameter = 23,
 }
 
 impl Part {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 23] = [
         Self::Namespace,
         Self::Version,
         Self::Policy,
@@ -76,6 +80,8 @@ impl Part {
         Self::Custom,
         Self::Body,
         Self::Search,
+        Self::Value,
+        Self::Parameter,
     ];
 
     fn from_tag(tag: u8) -> Option<Self> {

@@ -29,7 +29,9 @@ impl fmt::Display for KeyRef<'_> {
             first = false;
             match part {
                 Part::Version => write_structural(f, "v", value)?,
-                Part::Namespace | Part::Policy | Part::PolicyVersion | Part::Shape => write_structural(f, "", value)?,
+                Part::Namespace | Part::Policy | Part::PolicyVersion | Part::Shape | Part::Value => {
+                    write_structural(f, "", value)?
+                }
                 Part::Method => write_escaped(f, value, b"")?,
                 Part::Scheme => {
                     has_uri = true;
@@ -53,7 +55,9 @@ impl fmt::Display for KeyRef<'_> {
                     let query = split_value(value).and_then(|(_, rest)| split_value(rest));
                     query.map_or(Ok(()), |(query, _)| write_query(f, query))?;
                 }
-                Part::Header | Part::Forwarded | Part::Identity | Part::Custom => write_field(f, value, false)?,
+                Part::Header | Part::Forwarded | Part::Identity | Part::Custom | Part::Parameter => {
+                    write_field(f, value, false)?;
+                }
                 Part::Cookie => write_field(f, value, true)?,
                 Part::Language => write_named(f, "language", value)?,
                 Part::Codings => write_named(f, "codings", value)?,

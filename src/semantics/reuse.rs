@@ -80,6 +80,11 @@ impl Lifespan {
         }
     }
 
+    /// Whether nobody is served it without asking, even at the moment at which it arrives.
+    pub(crate) fn is_never_shared(&self) -> bool {
+        self.always_validate || (self.fresh_until <= self.born && self.revalidate_until <= self.born)
+    }
+
     /// Its current age (RFC 9111 §4.2.3).
     pub fn age(&self, now: Timestamp) -> Duration {
         now.since(self.born)

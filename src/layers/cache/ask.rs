@@ -1,16 +1,17 @@
 //! A request that the cache has no answer for, before the inner service is asked: alone, for others too, or not at all
 //! because another request has asked already.
 
-use super::{ResponseBody, job::overloaded, layer::Shared};
+use super::{ResponseBody, layer::Shared};
 use crate::{
     cache::{
-        Act, Facts, FillFlight, FillLead, FillWait, FlightKey, Forwarded, Joined, Landing, Over, Share, Waiter, answer,
-        decide, is_whole, whole,
+        Act, Asking, Facts, FillFlight, FillLead, FillWait, FlightKey, Forwarded, Joined, Landing, Over, Place, Share,
+        Waiter, answer, decide, is_whole, whole,
     },
     entry::Entry,
+    identity::Identity,
     key::KeyBuf,
     layers::stats::RequestStats,
-    outcome::Outcome,
+    outcome::{NotStored, Outcome},
     semantics::{cache_control::RequestDirectives, cache_status::Forward},
     store::Found,
 };
@@ -19,6 +20,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
+use tokio::time::Instant;
 
 /// What is known of the request after the lookup.
 pub(super) struct Ask {
@@ -36,6 +38,8 @@ pub(super) struct Ask {
     pub(super) answered: Answered,
     /// Known to give nothing that can be stored.
     pub(super) uncacheable: bool,
+    /// Since when it waits for others.
+    pub(super) since: Instant,
 }
 
 /// Whether the client has been answered, and the request counted, before its fill ends: by a timeout.
@@ -77,6 +81,7 @@ impl Ask {
             || parts.method == Method::HEAD
             || asks_anew
             || self.uncacheable
+            || self.stored.as_deref().is_some_and(|entry| entry.lifespan().is_never_shared())
         {
             return Part::Alone;
         }
@@ -94,9 +99,16 @@ impl Ask {
 
     fn join_as(&self, key: FlightKey, parts: &Parts, refused: impl Fn(&FillFlight) -> bool) -> Part {
         let Shared { cache, rules, .. } = &*self.shared;
-        // The answer to a part or to a condition is for one request. A validation asks for the whole.
-        let may_lead = self.act == Act::Validate || is_whole(&parts.method, self.facts);
-        match cache.join_fill(&key, self.key.as_bytes(), rules, parts, may_lead, refused) {
+        let footprint =
+            || Place::of(rules, parts).footprint(cache.ledger().rows(), rules, parts.extensions.get::<Identity>());
+        let asking = Asking {
+            bytes: self.key.as_bytes(),
+            footprint: &footprint,
+            wait_limit: rules.fill.wait_limit,
+            // The answer to a part or to a condition is for one request. A validation asks for the whole.
+            may_lead: self.act == Act::Validate || is_whole(&parts.method, self.facts),
+        };
+        match cache.join_fill(&key, &asking, refused) {
             Some(Joined::Waits(wait)) => Part::Waits(wait, key),
             Some(Joined::Leads(lead)) => Part::Leads(lead),
             None => Part::Alone,
@@ -138,7 +150,8 @@ impl Ask {
             }
         };
         if let Some(lead) = lead.filter(|_| outcome == Outcome::Hit) {
-            lead.flight().land(Landing::whole(Arc::clone(&entry), &parts.headers));
+            let query = Place::of(rules, parts);
+            lead.flight().land(Landing::whole(Arc::clone(&entry), &parts.headers, query.query()));
         }
         self.count(outcome);
         let mut response = answer(&entry, &parts.method, &parts.headers, self.facts, now);
@@ -155,8 +168,9 @@ impl Ask {
         let part = loop {
             let flight = Arc::clone(wait.flight());
             let limit = self.shared.rules.fill.wait_limit;
+            // It counts among those who wait until it has its share.
             let arrival = async {
-                let landing = wait.await?;
+                let landing = (&mut wait).await?;
                 Ok(self.share(&landing, parts).await)
             };
             let again = match crate::cache::timer::within(limit, arrival).await {
@@ -175,20 +189,19 @@ impl Ask {
                 }
                 Some(Ok(Share::Invalidated)) if !moved => {
                     moved = true;
-                    self.join(parts)
+                    self.join_as(key, parts, |other| Arc::ptr_eq(other, &flight))
                 }
-                Some(Err(Over::Overloaded)) => {
-                    self.count(Outcome::Miss);
-                    return Next::Done(overloaded(&self.shared.cache, &self.key, self.forward));
-                }
-                Some(Ok(_)) => break Part::Alone,
-                Some(Err(Over::Refused)) => {
+                Some(Err(Over::Uncacheable)) => {
                     self.uncacheable = true;
                     break Part::Alone;
                 }
-                Some(Err(Over::Gone | Over::Failed)) => break Part::Alone,
+                Some(Ok(_) | Err(_)) => break Part::Alone,
                 None if !late => {
                     late = true;
+                    if flight.landed().is_some_and(|landing| landing.is_awaited()) {
+                        // The next ones are not kept waiting by a body whose length nobody knows.
+                        self.remember_slow();
+                    }
                     self.shared.cache.counters().waits_too_long.fetch_add(1, Relaxed);
                     self.join_as(key, parts, |other| Arc::ptr_eq(other, &flight))
                 }
@@ -207,6 +220,13 @@ impl Ask {
             Some(response) => Next::Done(response),
             None => Next::Ask(part),
         }
+    }
+
+    fn remember_slow(&self) {
+        let Shared { cache, rules, .. } = &*self.shared;
+        let hash = cache.uncacheable().hash(self.key.as_bytes(), self.facts.has(Facts::CREDENTIALS));
+        let until = cache.now().saturating_add(rules.fill.remember_uncacheable);
+        cache.uncacheable().remember(hash, NotStored::Abandoned, false, until);
     }
 
     /// What a landing has for this request.

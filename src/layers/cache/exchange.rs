@@ -4,12 +4,11 @@ use super::{
     ResponseBody,
     ask::{Ask, Next, Part},
     content::{Content, RebuildBody},
-    handover::{Answering, HandOver},
     job::Job,
     timeout,
 };
 use crate::{
-    cache::{Act, BoxError},
+    cache::{Act, BoxError, Filling, HandOver, Over},
     semantics::validator,
 };
 use bytes::Bytes;
@@ -19,6 +18,7 @@ use std::sync::Arc;
 use tower_service::Service;
 
 type Answer<B, E> = Result<Response<ResponseBody<B>>, E>;
+pub(super) type Answering<B, E> = Filling<Answer<B, E>>;
 
 /// A future that asks. Apart from the call that makes it, or each hit would make room on the stack for all of it.
 #[inline(never)]
@@ -74,16 +74,22 @@ where
     ResBody::Error: Into<BoxError>,
 {
     let shared = Arc::clone(&ask.shared);
-    let flight = match &part {
-        Part::Leads(lead) => Some(Arc::clone(lead.flight())),
-        Part::Alone | Part::Waits(..) => None,
-    };
+    let fill = shared.rules.fill;
+    let leads = matches!(part, Part::Leads(_));
     let job = Job::begin(ask, part, &parts);
+    let flight = Arc::clone(&job.flight);
     let answering: Answering<_, _> = Box::pin(run(job, inner, parts, body, content));
-    match flight {
-        Some(flight) => Box::pin(HandOver::new(answering, shared, flight)),
-        None => answering,
+    // What a soft timeout answers in place of goes on, whoever else may want it.
+    if !leads && fill.soft_timeout.is_none() {
+        return answering;
     }
+    Box::pin(HandOver::new(answering, shared.cache.clone(), flight, fill.abandon_on_cancel, |answer| {
+        Box::pin(async move {
+            if let Ok(response) = answer {
+                response.into_body().record_to_end().await;
+            }
+        })
+    }))
 }
 
 /// Asks the inner service, and answers with what it says or with what is stored.
@@ -109,7 +115,11 @@ where
     let again = validating.then(|| inner.clone());
     let sent = if validating { job.conditional(question) } else { question };
     match job.put(inner, Request::from_parts(sent, body)).await {
-        Err(error) => job.instead_of_trouble(&parts).ok_or(error),
+        Err(error) => {
+            let stale = job.instead_of_trouble(&parts);
+            job.end_flight(Over::Failed);
+            stale.ok_or(error)
+        }
         Ok(response) if response.status().is_server_error() => match job.instead_of_trouble(&parts) {
             Some(stale) => Ok(stale),
             None => Ok(job.conclude(&parts, response).await),
@@ -144,7 +154,11 @@ impl Job {
         validator::strip_conditionals(&mut question.headers);
         question.headers.remove(RANGE);
         match self.put(inner, Request::from_parts(question, body)).await {
-            Err(error) => self.instead_of_trouble(&parts).ok_or(error),
+            Err(error) => {
+                let stale = self.instead_of_trouble(&parts);
+                self.end_flight(Over::Failed);
+                stale.ok_or(error)
+            }
             Ok(response) if response.status().is_server_error() => match self.instead_of_trouble(&parts) {
                 Some(stale) => Ok(stale),
                 None => Ok(self.conclude(&parts, response).await),

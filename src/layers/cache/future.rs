@@ -1,4 +1,4 @@
-use super::{ResponseBody, handover::Answering, layer::Shared};
+use super::{ResponseBody, exchange::Answering, layer::Shared};
 use crate::{
     cache::{Change, Facts, Forwarded, strip_own_fields, whole},
     entry::Entry,
@@ -147,6 +147,7 @@ impl Aside {
         }
         if let Some(watch) = self.watch {
             watch.see(&self.shared, response);
+            response.extensions_mut().remove::<Policy>();
         }
         strip_own_fields(response.headers_mut(), rules);
         let note = Forwarded { status: Some(status), detail: Some(self.reason), ..Forwarded::default() };
@@ -169,7 +170,7 @@ impl Watch {
         let headers = for_caches.map_or(Cow::Borrowed(response.headers()), |counts| counts.head(response.headers()));
         let verdict = storable(asked, response.status(), &headers, &rules.store, now, Duration::ZERO);
         if verdict.is_ok() || response.extensions().get::<Policy>().is_some() {
-            cache.uncacheable().forget_hash(self.key);
+            cache.uncacheable().forget(self.key);
         }
     }
 }

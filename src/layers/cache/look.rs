@@ -6,12 +6,13 @@ use super::{
     content::{Content, RebuildBody},
     future::Watch,
     layer::Shared,
+    question::keep_keyed_query,
     refresh::refresh,
 };
 use crate::{
     cache::{Act, BoxError, Facts, Known, answer, decide, is_whole, nothing_stored, say_hit},
     entry::Entry,
-    key::{Key, KeyBuf, keyed_uri},
+    key::{Key, KeyBuf},
     layers::stats::RequestStats,
     outcome::{NotStored, Outcome},
     semantics::{cache_control::RequestDirectives, cache_status::Forward, date::Timestamp},
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, request::Parts};
 use http_body::Body;
 use std::sync::Arc;
+use tokio::time::Instant;
 use tower_service::Service;
 
 /// What became of a lookup.
@@ -147,20 +149,20 @@ fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked
     if rules.fill.min_uses > 1 {
         cache.uses().count(key.as_bytes());
     }
-    let known = if cache.uncacheable().is_empty() { None } else { cache.uncacheable().recall(key.as_bytes(), now) };
+    let hash = || cache.uncacheable().hash(key.as_bytes(), facts.has(Facts::CREDENTIALS));
+    let known = if cache.uncacheable().is_empty() { None } else { cache.uncacheable().recall(hash(), now) };
     if let Some(known) = known.filter(Known::is_certain)
         && stored.is_none()
         && rules.sealed.is_none()
+        && rules.fill.hard_timeout.is_none()
         && !rules.observe_only
     {
         cache.counters().count(Outcome::Miss);
         if let Some(stats) = &stats {
             stats.outcome(Outcome::Miss);
         }
-        if let Some(uri) = keyed_uri(&parts.uri, &rules.key) {
-            parts.uri = uri;
-        }
-        let watch = Watch { key: cache.uncacheable().hash(key.as_bytes()), facts };
+        keep_keyed_query(&mut parts, rules);
+        let watch = Watch { key: hash(), facts };
         return Looked::Uncacheable(parts, forward, known.why, watch);
     }
     let mut ask = Ask {
@@ -174,6 +176,7 @@ fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked
         stats,
         answered: None,
         uncacheable: known.is_some(),
+        since: Instant::now(),
     };
     let part = ask.join(&parts);
     if let Part::Leads(lead) = &part

@@ -5,17 +5,20 @@
 
 mod ask;
 mod body;
+mod conclude;
 mod content;
 mod exchange;
 mod future;
-mod handover;
 mod job;
 mod layer;
 mod look;
 mod peek;
+mod question;
 mod refresh;
 mod service;
+mod stand_in;
 mod timeout;
+mod validate;
 
 pub use body::ResponseBody;
 pub use content::{NoRebuild, Rebuild, RebuildBody, RequestBody};

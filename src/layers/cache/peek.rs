@@ -28,11 +28,11 @@ where
         Self { body, ahead: None }
     }
 
-    /// The whole content, if it is there at once and nothing follows.
-    pub(super) fn poll_whole(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Option<Bytes> {
+    /// The whole content, if it is there at once, as long as its body says, and nothing follows.
+    pub(super) fn poll_whole(self: Pin<&mut Self>, length: u64, cx: &mut Context<'_>) -> Option<Bytes> {
         let mut this = self.project();
         if this.body.is_end_stream() {
-            return Some(Bytes::new());
+            return (length == 0).then(Bytes::new);
         }
         let Poll::Ready(item) = this.body.as_mut().poll_frame(cx) else { return None };
         let content = match &item {
@@ -40,6 +40,7 @@ where
             Some(Ok(frame)) if this.body.is_end_stream() => frame.data_ref().cloned(),
             Some(_) => None,
         };
+        let content = content.filter(|content| content.len() as u64 == length);
         if content.is_none() {
             *this.ahead = Some(item.map(|frame| frame.map_err(Into::into)));
         }

@@ -4,8 +4,9 @@ use super::{
     ask::{Ask, Part},
     content::{Content, RebuildBody},
     exchange::run,
-    job::{BACK_OFF, Job},
+    job::Job,
     layer::Shared,
+    stand_in::BACK_OFF,
 };
 use crate::{
     cache::{Act, BoxError, Facts},
@@ -23,6 +24,7 @@ use http::{
 };
 use http_body::Body;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
+use tokio::time::Instant;
 use tower_service::Service;
 use tracing::Span;
 
@@ -74,19 +76,20 @@ pub(super) fn refresh<S, R, ReqBody, ResBody>(
         stats: None,
         answered: None,
         uncacheable: false,
+        since: Instant::now(),
     };
     let part = match ask.join(&parts) {
         Part::Waits(..) => return entry.refresh.open(),
         part => part,
     };
     let mut job = Job::begin(ask, part, &parts);
-    if !job.find_room_at_once() {
+    let Some(place) = cache.background().place().filter(|_| job.find_room_at_once(&parts)) else {
         return entry.refresh.open();
-    }
+    };
     job.background = true;
     let under_way = Refresh { shared: Arc::clone(shared), entry, key, request: parts.headers.clone() };
     let inner = inner.clone();
-    cache.background().spawn(Span::current(), async move {
+    cache.background().spawn_at(place, Span::current(), async move {
         let _under_way = under_way;
         if let Ok(response) = run(job, inner, parts, content.body(), content).await {
             response.into_body().record_to_end().await;

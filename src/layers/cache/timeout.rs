@@ -1,6 +1,6 @@
 //! What a client is answered when a fill takes too long.
 
-use super::{ResponseBody, ask::Ask, handover::Answering, layer::Shared};
+use super::{ResponseBody, ask::Ask, exchange::Answering, layer::Shared};
 use crate::{
     cache::{Facts, Forwarded, StoredBody, answer, timer},
     entry::Entry,

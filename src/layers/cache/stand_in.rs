@@ -1,0 +1,52 @@
+//! What is answered in place of the inner service: a stored response that may be stale, or a refusal.
+
+use super::{ResponseBody, job::Job};
+use crate::{
+    cache::{Facts, Forwarded, Over, StoredBody, answer},
+    outcome::Outcome,
+    semantics::cache_status::Forward,
+};
+use http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER, request::Parts};
+use std::time::Duration;
+
+impl Job {
+    /// The stored response, if it may stand in for a failing service (RFC 5861 §4). The service is then left alone for
+    /// a while, and those who wait hear of the failure.
+    pub(super) fn instead_of_trouble<B>(&mut self, parts: &Parts) -> Option<Response<ResponseBody<B>>> {
+        let stale = self.stale(parts, "stale-if-error")?;
+        if let Some(entry) = &self.stored {
+            entry.refresh.shut_if_idle(self.shared.cache.now().saturating_add(BACK_OFF));
+        }
+        self.end_flight(Over::Failed);
+        Some(stale)
+    }
+
+    /// The stored response, if stale-if-error allows it.
+    pub(super) fn stale<B>(&self, parts: &Parts, why: &'static str) -> Option<Response<ResponseBody<B>>> {
+        let cache = &self.shared.cache;
+        let now = cache.now();
+        let request = self.directives.as_ref();
+        let entry = self.stored.as_ref().filter(|entry| entry.lifespan().allows_error(request, now))?;
+        if self.facts.has(Facts::REFETCH) || !cache.is_live(self.fill.key().as_bytes(), entry) {
+            return None;
+        }
+        self.count(Outcome::Stale);
+        let mut response = answer(entry, &parts.method, &parts.headers, self.facts, now);
+        let note = Forwarded { key: Some(self.fill.key()), detail: Some(why), ..Forwarded::default() };
+        cache.status_line().say_forwarded(response.headers_mut(), Forward::Stale, note, true);
+        Some(response.map(ResponseBody::stored))
+    }
+
+    /// There is no room for another fill, and nothing to serve instead.
+    pub(super) fn overloaded<B>(&self) -> Response<ResponseBody<B>> {
+        let mut response = Response::new(ResponseBody::stored(StoredBody::Empty));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let note = Forwarded { key: Some(self.fill.key()), detail: Some("fill-limit"), ..Forwarded::default() };
+        self.shared.cache.status_line().say_forwarded(response.headers_mut(), self.forward, note, false);
+        response
+    }
+}
+
+/// After the inner service has failed, it is left alone this long.
+pub(super) const BACK_OFF: Duration = Duration::from_secs(30);
