@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Where a cache reads the time. Clones read the same clock.
@@ -61,10 +61,25 @@ impl Clock {
 
     /// Moves a manual clock on; a system clock goes by itself.
     #[cfg(any(test, feature = "test-util"))]
-    pub(crate) fn advance(&self, by: std::time::Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         if let Source::Manual(millis) = &*self.0 {
             millis.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX / 2), Relaxed);
         }
+    }
+}
+
+/// A moment as the runtime's timers see it, for how long something has taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment(tokio::time::Instant);
+
+#[expect(clippy::disallowed_methods, reason = "this is the place that the others are sent to")]
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
     }
 }
 

@@ -114,6 +114,7 @@ mod key;
 mod layers;
 mod outcome;
 mod policy;
+mod request_stats;
 pub mod semantics;
 mod store;
 mod sync;
@@ -123,7 +124,7 @@ pub mod test_util;
 pub use bust::bust;
 pub use cache::{
     Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, Changes, Changing, ConfigError, Invalidated,
-    OneChange, Preview, Schedule, Shutdown, Stats,
+    OneChange, Preview, Schedule, Shutdown, Stats, Value, ValueCall,
 };
 #[cfg(feature = "toml")]
 pub use config::Config;

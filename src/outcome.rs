@@ -57,6 +57,8 @@ pub enum Bypass {
     Policy,
     /// The key would be longer than the policy allows.
     KeyTooLong,
+    /// Another value has its name, and is of another type or says something else of itself.
+    ValueConflict,
     /// A closure of the application panicked.
     CallbackPanicked,
 }
@@ -122,7 +124,7 @@ impl Outcome {
 }
 
 impl Bypass {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Method,
         Self::MethodOverride,
         Self::Upgrade,
@@ -142,6 +144,7 @@ impl Bypass {
         Self::QueryValue,
         Self::Policy,
         Self::KeyTooLong,
+        Self::ValueConflict,
         Self::CallbackPanicked,
     ];
 
@@ -164,6 +167,7 @@ impl Bypass {
             Self::QueryValue => "query-value",
             Self::Policy => "policy",
             Self::KeyTooLong => "key-too-long",
+            Self::ValueConflict => "value-conflict",
             Self::CallbackPanicked => "callback-panicked",
         }
     }

@@ -15,7 +15,7 @@ use std::{
     fmt,
     ops::Index,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -229,6 +229,7 @@ impl CacheBuilder {
             flights: Arc::new(FillFlights::new(FLIGHT_SHARDS)),
             uncacheable: Uncacheable::default(),
             uses: Uses::default(),
+            values: Mutex::default(),
             background: Background::new(self.background_limit, self.background_timeout),
             fill_places: self.fill_limit.map(|fills| Arc::new(Semaphore::new(fills))),
             dice: rapidhash::fast::RandomState::default(),

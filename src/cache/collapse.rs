@@ -7,6 +7,7 @@ use super::{
     tape::{Reader, Tape},
 };
 use crate::{
+    clock::Moment,
     entry::Entry,
     invalidation::{Checked, Claim, Footprint, Seq, Standing},
     key::KeyBuf,
@@ -24,7 +25,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) type FillFlights = Flights<FlightKey, Departure, Landing>;
 pub(crate) type FillLead = Lead<FlightKey, Departure, Landing>;
@@ -41,7 +42,7 @@ pub(crate) struct FlightKey(Arc<[u8]>);
 pub(crate) struct Departure {
     /// The end of the invalidation log: older than whatever the fill sees.
     stamp: Seq,
-    since: Instant,
+    since: Moment,
     /// The inner service has been called.
     asked: AtomicBool,
     /// Its place among the fills that may run at once.
@@ -106,7 +107,7 @@ impl FlightKey {
 impl Departure {
     pub(crate) fn now(cache: &Cache) -> Self {
         let stamp = cache.ledger().applied();
-        Self { stamp, since: Instant::now(), asked: AtomicBool::new(false), place: Mutex::default() }
+        Self { stamp, since: Moment::now(), asked: AtomicBool::new(false), place: Mutex::default() }
     }
 
     /// Takes a place among the fills that may run at once, or gives it back.

@@ -24,6 +24,7 @@ mod tape;
 pub(crate) mod timer;
 mod uncacheable;
 mod uses;
+mod value;
 
 pub(crate) use admit::{Admission, BodyFacts, Facts, admit, admit_with_content, client_uri};
 pub(crate) use answer::{StoredBody, answer, is_whole, nothing_stored, say_hit, stored_body, whole};
@@ -43,12 +44,14 @@ pub(crate) use lookup::{Act, decide};
 pub(crate) use place::Place;
 pub(crate) use status::{Forwarded, StatusLine};
 pub(crate) use tape::{BoxError, Fault, Reader, Recorded};
+pub use value::{Value, ValueCall};
 
 use crate::{
     clock::Clock,
     entry::Entry,
     invalidation::{Dependencies, Ledger, Standing},
-    key::{QueryRule, Searches},
+    key::{Key, KeyBuf, QueryRule, Searches},
+    outcome::NotStored,
     policy::{Policy, Unit},
     store::{Found, Memory},
 };
@@ -57,9 +60,10 @@ use counters::Counters;
 use http::{HeaderMap, HeaderName};
 use std::hash::BuildHasher;
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -105,6 +109,8 @@ struct Inner {
     flights: Arc<FillFlights>,
     uncacheable: Uncacheable,
     uses: Uses,
+    /// The values that were declared, by name.
+    values: Mutex<HashMap<&'static str, value::Declared>>,
     background: Background,
     /// Places for fills that run at once, where they are limited.
     fill_places: Option<Arc<Semaphore>>,
@@ -260,6 +266,20 @@ impl Cache {
 
     pub(crate) fn remove(&self, key: &[u8], entry: &Arc<Entry>) {
         self.0.memory.remove(key, entry);
+    }
+
+    /// Stores an entry that holds a value.
+    fn keep_value(&self, key: &KeyBuf, entry: &Arc<Entry>) -> Result<(), NotStored> {
+        if !self.0.ledger.admits(entry.claim(key.as_bytes()), &entry.checked) {
+            return Err(NotStored::Invalidated);
+        }
+        let now = self.now();
+        self.0.ledger.keep_for(entry.discard_at.since(now));
+        let live = |other: &Entry| other.discard_at > now && self.is_live(key.as_bytes(), other);
+        self.0.memory.put(Key::from(key), Arc::clone(entry), &HeaderMap::new(), 1, live)?;
+        self.0.counters.stored.fetch_add(1, Ordering::Relaxed);
+        self.keep_swept();
+        Ok(())
     }
 
     /// The number of a fill that begins now.

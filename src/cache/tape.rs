@@ -7,7 +7,7 @@
 //! This file is compiled by `tests/model` too, over a model checker. Lock order: the state, then the wakers. The body is
 //! polled, and sink, keeper and wakers are called, under no lock.
 
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Moment, Mutex, MutexGuard};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header::SET_COOKIE};
 use http_body::{Body, Frame, SizeHint};
@@ -20,7 +20,6 @@ use std::{
     task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
-use tokio::time::Instant;
 
 /// What a body fails with, of whatever kind it is.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -86,7 +85,7 @@ struct State {
     /// The sink has what came of the recording.
     concluded: bool,
     /// When something was last written.
-    grown: Instant,
+    grown: Moment,
 }
 
 enum Phase {
@@ -141,7 +140,7 @@ impl Tape {
             next_reader: 1,
             kept: false,
             concluded: false,
-            grown: Instant::now(),
+            grown: Moment::now(),
         };
         let tape = Arc::new(Self { state: Mutex::new(state), wakers: Arc::default(), limits, keeper });
         let reader =
@@ -294,7 +293,7 @@ impl State {
         let data = frame.data_ref()?;
         let length = self.bytes.len() + data.len();
         self.bytes.extend_from_slice(data);
-        self.grown = Instant::now();
+        self.grown = Moment::now();
         if limits.declared.is_some_and(|declared| length as u64 > declared) {
             return self.give_up(Fault::WrongLength);
         }

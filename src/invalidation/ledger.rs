@@ -266,7 +266,7 @@ impl Ledger {
     }
 
     /// How many rows and bans are held.
-    #[cfg(any(test, feature = "test-util"))]
+    #[cfg(test)]
     pub(crate) fn size(&self) -> (usize, usize) {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         (state.rows.len(), state.bans.len())
@@ -325,7 +325,7 @@ impl State {
 
     fn newest(&self, rows: &[Row]) -> Position {
         let found = rows.iter().filter_map(|row| self.rows.get(row));
-        found.fold(self.everything, |newest, position| newest.with(position))
+        found.fold(self.everything, Position::with)
     }
 
     /// By all rows, and by the bans that are younger than the last check.
@@ -646,7 +646,9 @@ mod tests {
         let ledger = Ledger::new(Limits { rows: 100, bans: 10, recent: 16 });
         ledger.keep_for(Duration::from_secs(60));
         let before = ledger.applied();
-        (0..100).for_each(|n| drop(ledger.append(row(n), Force::Hard, T0)));
+        for n in 0..100 {
+            ledger.append(row(n), Force::Hard, T0);
+        }
         let later = T0.saturating_add(Duration::from_secs(61));
         ledger.append(row(1000), Force::Hard, later);
         assert_eq!(ledger.size().0, 1);
@@ -658,7 +660,9 @@ mod tests {
         let ledger = Ledger::new(Limits { rows: 100, bans: 10, recent: 16 });
         let before = ledger.applied();
         let ban = |tag| Record::Ban(Arc::new(What::AllOf { rows: [tag].into(), owner: Some(77) }));
-        (0..20).for_each(|tag| drop(ledger.append(vec![ban(tag)], Force::Hard, T0)));
+        for tag in 0..20 {
+            ledger.append(vec![ban(tag)], Force::Hard, T0);
+        }
         assert_eq!(ledger.size(), (1, 10));
         assert!((0..20).all(|tag| !good(&ledger, before, &[tag, 77])) && good(&ledger, before, &[500]));
     }

@@ -35,6 +35,8 @@ pub(crate) enum Subject<'a> {
     Name(&'a str),
     /// A value of this name.
     Value(&'a str),
+    /// What has this key.
+    Key(&'a [u8]),
     /// Whatever there is.
     Everything,
 }
@@ -75,6 +77,7 @@ impl RowHasher {
             Subject::Value(name) => (8, name).hash(&mut hasher),
             Subject::TagPrefix(prefix) => (10, prefix).hash(&mut hasher),
             Subject::GlobalTagPrefix(prefix) => (11, prefix).hash(&mut hasher),
+            Subject::Key(key) => (12, key).hash(&mut hasher),
             Subject::Everything => 9.hash(&mut hasher),
         }
         hasher.finish()

@@ -164,8 +164,8 @@ impl Selector {
         Self::of(What::Name(name.into()))
     }
 
-    /// The value of this name.
-    pub(crate) fn value(name: impl Into<String>) -> Self {
+    /// All [values](crate::Value) of this name.
+    pub fn value(name: impl Into<String>) -> Self {
         Self::of(What::Value(name.into()))
     }
 
@@ -237,7 +237,10 @@ impl Selector {
                 one(Subject::Policy(name))
             }
             What::Name(name) => one(Subject::Name(name)),
-            What::Value(name) => one(Subject::Value(name)),
+            What::Value(name) => {
+                named("value", name)?;
+                one(Subject::Value(name))
+            }
             What::Pattern(text) => {
                 let wrong = |error| InvalidateError(format!("the pattern `{}`: {error}", text.escape_debug()));
                 let pattern = Pattern::parse(text).map_err(wrong)?;

@@ -30,7 +30,7 @@ impl fmt::Display for KeyRef<'_> {
             match part {
                 Part::Version => write_structural(f, "v", value)?,
                 Part::Namespace | Part::Policy | Part::PolicyVersion | Part::Shape | Part::Value => {
-                    write_structural(f, "", value)?
+                    write_structural(f, "", value)?;
                 }
                 Part::Method => write_escaped(f, value, b"")?,
                 Part::Scheme => {

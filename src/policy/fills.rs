@@ -20,10 +20,15 @@ pub(crate) struct FillRules {
     pub(crate) min_uses: u32,
 }
 
+impl FillRules {
+    /// How long anyone waits for another's fill, unless it is said.
+    pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+}
+
 impl Default for FillRules {
     fn default() -> Self {
         Self {
-            wait_limit: Duration::from_secs(5),
+            wait_limit: Self::DEFAULT_WAIT,
             abandon_on_cancel: false,
             soft_timeout: None,
             hard_timeout: None,

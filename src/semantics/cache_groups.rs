@@ -35,9 +35,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn groups(lines: &[&str]) -> Vec<String> {
-        let lines = lines.iter().map(|line| (CACHE_GROUPS, HeaderValue::from_str(line).unwrap()));
         let mut headers = HeaderMap::new();
-        lines.for_each(|(name, value)| drop(headers.append(name, value)));
+        for line in lines {
+            headers.append(CACHE_GROUPS, HeaderValue::from_str(line).unwrap());
+        }
         cache_groups(&headers)
     }
 

@@ -7,11 +7,12 @@ use crate::{
         Act, Asking, Facts, FillFlight, FillLead, FillWait, FlightKey, Forwarded, Joined, Landing, Over, Place, Share,
         Waiter, answer, decide, is_whole, whole,
     },
+    clock::Moment,
     entry::Entry,
     identity::Identity,
     key::KeyBuf,
-    layers::stats::RequestStats,
     outcome::{NotStored, Outcome},
+    request_stats::RequestStats,
     semantics::{cache_control::RequestDirectives, cache_status::Forward},
     store::Found,
 };
@@ -20,7 +21,6 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
-use tokio::time::Instant;
 
 /// What is known of the request after the lookup.
 pub(super) struct Ask {
@@ -39,7 +39,7 @@ pub(super) struct Ask {
     /// Known to give nothing that can be stored.
     pub(super) uncacheable: bool,
     /// Since when it waits for others.
-    pub(super) since: Instant,
+    pub(super) since: Moment,
 }
 
 /// Whether the client has been answered, and the request counted, before its fill ends: by a timeout.

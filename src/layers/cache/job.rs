@@ -8,10 +8,11 @@ use super::{
 };
 use crate::{
     cache::{Act, Departure, Facts, Fill, FillFlight, FillLead, Flight, Over, timer},
+    clock::Moment,
     entry::Entry,
-    layers::stats::RequestStats,
     outcome::{NotStored, Outcome},
     policy::Policy,
+    request_stats::RequestStats,
     semantics::{cache_control::RequestDirectives, cache_status::Forward},
 };
 use http::{Request, Response, request::Parts};
@@ -19,7 +20,6 @@ use std::{
     future::poll_fn,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
-use tokio::time::Instant;
 use tower_service::Service;
 
 /// What is to be done, and what is at hand.
@@ -45,7 +45,7 @@ pub(super) struct Job {
     /// Known to give nothing that can be stored.
     pub(super) uncacheable: bool,
     /// Since when the request waits.
-    pub(super) since: Instant,
+    pub(super) since: Moment,
 }
 
 impl Job {

@@ -11,10 +11,11 @@ use super::{
 };
 use crate::{
     cache::{Act, BoxError, Facts, Known, answer, decide, is_whole, nothing_stored, say_hit},
+    clock::Moment,
     entry::Entry,
     key::{Key, KeyBuf},
-    layers::stats::RequestStats,
     outcome::{NotStored, Outcome},
+    request_stats::RequestStats,
     semantics::{cache_control::RequestDirectives, cache_status::Forward, date::Timestamp},
     store::Found,
 };
@@ -22,7 +23,6 @@ use bytes::Bytes;
 use http::{Method, Request, Response, request::Parts};
 use http_body::Body;
 use std::sync::Arc;
-use tokio::time::Instant;
 use tower_service::Service;
 
 /// What became of a lookup.
@@ -176,7 +176,7 @@ fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked
         stats,
         answered: None,
         uncacheable: known.is_some(),
-        since: Instant::now(),
+        since: Moment::now(),
     };
     let part = ask.join(&parts);
     if let Part::Leads(lead) = &part

@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     cache::{Act, BoxError, Facts},
+    clock::Moment,
     entry::Entry,
     key::KeyBuf,
-    layers::stats::RequestStats,
+    request_stats::RequestStats,
     semantics::{cache_status::Forward, date::Timestamp, fields::strip_connection_fields_but, validator},
     store::Found,
 };
@@ -24,7 +25,6 @@ use http::{
 };
 use http_body::Body;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
-use tokio::time::Instant;
 use tower_service::Service;
 use tracing::Span;
 
@@ -76,7 +76,7 @@ pub(super) fn refresh<S, R, ReqBody, ResBody>(
         stats: None,
         answered: None,
         uncacheable: false,
-        since: Instant::now(),
+        since: Moment::now(),
     };
     let part = match ask.join(&parts) {
         Part::Waits(..) => return entry.refresh.open(),

@@ -9,9 +9,9 @@ use super::{
 use crate::{
     cache::{Admission, BodyFacts, BoxError, Cache, Facts, admit, admit_with_content, client_uri, whole},
     key::KeyBuf,
-    layers::stats::{InsideCache, RequestStats},
     outcome::{Bypass, Outcome},
     policy::{Chosen, Rules},
+    request_stats::{InsideCache, RequestStats},
     semantics::cache_status::Forward,
 };
 use bytes::Bytes;

@@ -5,8 +5,8 @@ use crate::{
     cache::{Facts, Forwarded, StoredBody, answer, timer},
     entry::Entry,
     key::KeyBuf,
-    layers::stats::RequestStats,
     outcome::Outcome,
+    request_stats::RequestStats,
     semantics::{cache_control::RequestDirectives, cache_status::Forward},
 };
 use http::{HeaderMap, Method, Response, StatusCode, request::Parts};

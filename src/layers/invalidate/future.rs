@@ -35,11 +35,11 @@ pub(super) struct Telling {
 }
 
 impl Telling {
-    pub(super) fn of(cache: &Cache, names: &[Cow<'static, str>], tenant: Option<String>) -> Self {
+    pub(super) fn of(cache: &Cache, names: &[Cow<'static, str>], tenant: Option<&str>) -> Self {
         let mut changes = cache.changes();
         for name in names {
             let change = changes.changed(name.clone());
-            if let Some(tenant) = &tenant {
+            if let Some(tenant) = tenant {
                 change.tenant(tenant);
             }
         }

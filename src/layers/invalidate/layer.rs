@@ -73,7 +73,7 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let telling = (!is_safe(request.method())).then(|| {
             let identity = request.extensions().get::<Identity>();
-            let tenant = identity.and_then(|identity| identity.get(TENANT)).map(str::to_owned);
+            let tenant = identity.and_then(|identity| identity.get(TENANT));
             Telling::of(&self.cache, &self.names, tenant)
         });
         InvalidateFuture::new(self.inner.call(request), telling)

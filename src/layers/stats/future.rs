@@ -1,4 +1,4 @@
-use super::RequestStats;
+use crate::request_stats::RequestStats;
 use http::Response;
 use pin_project_lite::pin_project;
 use std::{

@@ -4,10 +4,8 @@
 
 mod future;
 mod layer;
-mod recorder;
 mod service;
 
 pub use future::StatsFuture;
 pub use layer::StatsLayer;
-pub(crate) use recorder::{InsideCache, RequestStats};
 pub use service::StatsService;

@@ -1,4 +1,5 @@
-use super::{InsideCache, RequestStats, StatsFuture, layer::Mode};
+use super::{StatsFuture, layer::Mode};
+use crate::request_stats::{InsideCache, RequestStats};
 use http::{Request, Response};
 use std::task::{Context, Poll};
 use tower_service::Service;

@@ -48,13 +48,12 @@ impl RequestStats {
     }
 
     /// Those of the request that this task is answering, if it is counted.
-    #[cfg_attr(not(test), expect(dead_code, reason = "values are to count by it"))]
     pub(crate) fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
 
     /// Runs `f`, whose operations are counted.
-    pub(super) fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
+    pub(crate) fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self.clone(), f)
     }
 
@@ -78,14 +77,19 @@ impl RequestStats {
         self.0.sets.fetch_add(1, Relaxed);
     }
 
-    /// What a cache did with the request itself, counted as a hit or a miss. Of several caches the one that tells it last
-    /// is the outermost that knows.
-    pub(crate) fn outcome(&self, outcome: Outcome) {
+    /// What a cache did with a value.
+    pub(crate) fn value(&self, outcome: Outcome) {
         match outcome {
             Outcome::Hit | Outcome::Stale | Outcome::Revalidated => self.hit(),
             Outcome::Miss | Outcome::Collapsed => self.miss(),
             Outcome::Bypass => {}
         }
+    }
+
+    /// What a cache did with the request itself, counted as a hit or a miss. Of several caches the one that tells it last
+    /// is the outermost that knows.
+    pub(crate) fn outcome(&self, outcome: Outcome) {
+        self.value(outcome);
         *self.0.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
     }
 
@@ -95,7 +99,7 @@ impl RequestStats {
     }
 
     /// Writes all that is known, and takes out what somebody else has written.
-    pub(super) fn write(&self, headers: &mut HeaderMap) {
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
         for name in [X_CACHE, X_CACHE_HITS, X_CACHE_MISSES, X_CACHE_SETS, X_CACHE_KEY] {
             headers.remove(name);
         }

@@ -1,0 +1,300 @@
+//! One value: looking it up, putting it, removing it.
+
+use super::{Kind, Value, load::weigh};
+use crate::{
+    cache::{Cache, refreshing},
+    entry::{Entry, Held, Life},
+    identity::Identity,
+    invalidation::{Footprint, Force, Record, Seq, Subject, Tags, Within},
+    key::{Key, KeyBuf, Part},
+    outcome::{Bypass, Outcome},
+    request_stats::RequestStats,
+    semantics::{
+        cache_control::ResponseDirectives, date::Timestamp, freshness::LifetimeSource, reuse::Lifespan,
+        storable::Storable,
+    },
+    store::Found,
+};
+use http::HeaderMap;
+use serde::Serialize;
+use std::{borrow::Cow, fmt, future::Future, sync::Arc, time::Duration};
+
+/// One value of a kind, by whose it is and its parameters. Made by [`Cache::value`].
+#[must_use = "nothing is done until one of its methods is called"]
+pub struct ValueCall<'a, T> {
+    pub(super) cache: &'a Cache,
+    pub(super) value: &'a Value<T>,
+    identity: Option<Identity>,
+    params: Vec<(Cow<'static, str>, String)>,
+    tags: Tags,
+    keep: bool,
+}
+
+/// Where a value is kept, and by what it is invalidated.
+#[derive(Clone)]
+pub(super) struct Site {
+    pub(super) cache: Cache,
+    pub(super) key: KeyBuf,
+    pub(super) footprint: Footprint,
+    pub(super) tags: Tags,
+}
+
+impl<'a, T: Serialize + Send + Sync + 'static> ValueCall<'a, T> {
+    pub(super) fn new(cache: &'a Cache, value: &'a Value<T>) -> Self {
+        Self { cache, value, identity: None, params: Vec::new(), tags: Tags::default(), keep: true }
+    }
+
+    /// Whose it is. Of the identity counts what the value keys on.
+    pub fn for_identity(mut self, identity: &Identity) -> Self {
+        self.identity = Some(identity.clone());
+        self
+    }
+
+    /// A parameter that it depends on. The order does not count; of one name the last does.
+    pub fn param(mut self, name: impl Into<Cow<'static, str>>, value: impl fmt::Display) -> Self {
+        let name = name.into();
+        self.params.retain(|(other, _)| *other != name);
+        self.params.push((name, value.to_string()));
+        self
+    }
+
+    /// Tags of this one, beside those of its kind.
+    pub fn tags<N: Into<Cow<'static, str>>>(mut self, tags: impl IntoIterator<Item = N>) -> Self {
+        self.tags = self.tags.and(tags);
+        self
+    }
+
+    /// Whether the cache takes part at all: if not, it is loaded each time.
+    pub fn cache_if(mut self, keep: bool) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// What is kept, if it is fresh. Counts as a hit or a miss.
+    pub fn get(self) -> Option<Arc<T>> {
+        let key = self.key().ok()?;
+        let found = fresh(self.cache, &key);
+        count(self.cache, if found.is_some() { Outcome::Hit } else { Outcome::Miss });
+        found
+    }
+
+    /// What is kept, if it is fresh. Counts as nothing.
+    pub fn peek(self) -> Option<Arc<T>> {
+        fresh(self.cache, &self.key().ok()?)
+    }
+
+    /// Keeps a value.
+    pub fn put(self, value: T) -> Arc<T> {
+        let value = Arc::new(value);
+        if let Ok(key) = self.key() {
+            let site = self.site(key);
+            self.value.kind.keep(&site, site.begin(), &value);
+        }
+        value
+    }
+
+    /// Ends the use of what is kept, and of what is being loaded.
+    pub fn remove(self) {
+        if let Ok(key) = self.key() {
+            self.site(key).invalidate();
+        }
+    }
+
+    /// Has a value saved; then what was kept is invalid, and the new one is kept. If it cannot be saved, what was kept is
+    /// invalid all the same: nobody knows what was saved.
+    ///
+    /// # Errors
+    ///
+    /// That of `save`.
+    pub async fn write_through<E, F>(self, value: T, save: impl FnOnce(Arc<T>) -> F) -> Result<Arc<T>, E>
+    where
+        F: Future<Output = Result<(), E>>,
+    {
+        let value = Arc::new(value);
+        let site = self.key().ok().map(|key| self.site(key));
+        // Whatever becomes of saving it, also if this is dropped on the way.
+        let invalidating = site.clone().map(Invalidating);
+        let saved = save(Arc::clone(&value)).await;
+        drop(invalidating);
+        saved?;
+        if let Some(site) = site {
+            self.value.kind.keep(&site, site.begin(), &value);
+        }
+        Ok(value)
+    }
+
+    /// The key as people read it; nothing if the identity lacks what the value keys on.
+    pub fn key_text(&self) -> Option<String> {
+        self.key().ok().map(|key| Key::from(&key).to_string())
+    }
+
+    /// The key under which it is kept, unless it is not to be.
+    pub(super) fn key(&self) -> Result<KeyBuf, Bypass> {
+        if !self.keep {
+            return Err(Bypass::Policy);
+        }
+        if let Err(error) = self.cache.declare(self.value) {
+            tracing::warn!(target: "larder::store", %error, "a value is not kept");
+            return Err(Bypass::ValueConflict);
+        }
+        let prepared = self.value.prepared();
+        let mut key = KeyBuf::default();
+        let unit = self.cache.unit();
+        key.part(Part::Namespace, unit.namespace.as_bytes());
+        if let Some(version) = unit.version {
+            key.part(Part::Version, version.as_bytes());
+        }
+        prepared.scope.write(self.identity.as_ref(), &mut key)?;
+        key.part(Part::Value, self.value.name().as_bytes());
+        if let Some(version) = self.value.kind.version {
+            key.part(Part::PolicyVersion, version.as_bytes());
+        }
+        let mut params: Vec<_> = self.params.iter().collect();
+        params.sort();
+        for (name, value) in params {
+            key.part_named(Part::Parameter, name, [value.as_bytes()].into_iter());
+        }
+        if prepared.tags.clone().with(&self.tags).are_too_many() {
+            return Err(Bypass::Policy);
+        }
+        Ok(key)
+    }
+
+    pub(super) fn site(&self, key: KeyBuf) -> Site {
+        let prepared = self.value.prepared();
+        let tags = prepared.tags.clone().with(&self.tags);
+        let keyed: Vec<_> = self.identity.iter().flat_map(|identity| prepared.scope.keyed(identity)).collect();
+        let subjects = [Subject::Value(self.value.name()), Subject::Key(key.as_bytes())];
+        let footprint = self.cache.ledger().rows().footprint(subjects.into_iter().chain(tags.subjects()), &keyed);
+        Site { cache: self.cache.clone(), key, footprint, tags }
+    }
+
+    /// The same call about one of many.
+    pub(super) fn of(&self, param: &'static str, id: &dyn fmt::Display) -> Self {
+        Self {
+            cache: self.cache,
+            value: self.value,
+            identity: self.identity.clone(),
+            params: self.params.clone(),
+            tags: self.tags.clone(),
+            keep: self.keep,
+        }
+        .param(param, id)
+    }
+}
+
+/// Invalidates when it is dropped.
+struct Invalidating(Site);
+
+impl Drop for Invalidating {
+    fn drop(&mut self) {
+        self.0.invalidate();
+    }
+}
+
+/// What is known when a value begins to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Began {
+    stamp: Seq,
+    started: u64,
+    at: Timestamp,
+}
+
+impl Site {
+    pub(super) fn begin(&self) -> Began {
+        let stamp = self.cache.ledger().applied();
+        Began { stamp, started: self.cache.begin_fill(), at: self.cache.now() }
+    }
+
+    pub(super) fn find(&self) -> Option<Arc<Entry>> {
+        find(&self.cache, &self.key)
+    }
+
+    pub(super) fn count(&self, outcome: Outcome) {
+        count(&self.cache, outcome);
+    }
+
+    fn invalidate(&self) {
+        let row = self.cache.ledger().rows().row(Subject::Key(self.key.as_bytes()), Within::Anyone);
+        self.cache.append(vec![Record::Row { row, owner: None }], Force::Hard);
+        if let Some(entry) = self.find() {
+            self.cache.remove(self.key.as_bytes(), &entry);
+        }
+    }
+}
+
+fn find(cache: &Cache, key: &KeyBuf) -> Option<Arc<Entry>> {
+    match cache.find(key.as_bytes(), &HeaderMap::new()) {
+        Found::Entry(entry) => Some(entry),
+        Found::Nothing | Found::OtherVariants => None,
+    }
+}
+
+fn fresh<T: Send + Sync + 'static>(cache: &Cache, key: &KeyBuf) -> Option<Arc<T>> {
+    let now = cache.now();
+    find(cache, key).filter(|entry| entry.lifespan().is_fresh(now)).and_then(|entry| held(&entry))
+}
+
+fn count(cache: &Cache, outcome: Outcome) {
+    cache.counters().count(outcome);
+    if let Some(stats) = RequestStats::current() {
+        stats.value(outcome);
+    }
+}
+
+/// The value that an entry holds.
+pub(super) fn held<T: Send + Sync + 'static>(entry: &Entry) -> Option<Arc<T>> {
+    Arc::clone(&entry.value.as_ref()?.value).downcast().ok()
+}
+
+impl<T: Serialize + Send + Sync + 'static> Kind<T> {
+    /// Keeps a value that was made since then. Gives the entry, for all who wait, whether or not it found room.
+    pub(super) fn keep(&self, site: &Site, began: Began, value: &Arc<T>) -> Option<Arc<Entry>> {
+        let lifetime = match self.lifetime {
+            None => self.fresh_for,
+            Some(lifetime) => match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lifetime(value))) {
+                Ok(lifetime) => lifetime?,
+                Err(_) => return None,
+            },
+        };
+        let received = site.cache.now();
+        let lifetime = match self.refresh.jitter {
+            Some(fraction) => refreshing::jittered(lifetime, fraction, site.cache.random()),
+            None => lifetime,
+        };
+        let storable = Storable {
+            lifetime,
+            source: LifetimeSource::Policy,
+            directives: ResponseDirectives::default(),
+            nominated: Vec::new(),
+            stale_while_revalidate: self.stale_while_revalidate,
+            stale_if_error: self.stale_if_error,
+        };
+        let life = Life {
+            lifespan: Lifespan::of(&storable, received, Duration::ZERO),
+            early: self.refresh,
+            fill_time: received.since(began.at),
+        };
+        let held = Held { bytes: weigh(&**value), value: Arc::clone(value) as _ };
+        let claim = (site.footprint.clone(), site.tags.clone(), began.stamp);
+        let entry = Arc::new(Entry::of_value(held, life, claim, began.started));
+        if lifetime.is_zero() {
+            return Some(entry);
+        }
+        match site.cache.keep_value(&site.key, &entry) {
+            Ok(()) => {
+                if let Some(stats) = RequestStats::current() {
+                    stats.set();
+                }
+            }
+            Err(reason) => site.cache.counters().not_stored(reason),
+        }
+        Some(entry)
+    }
+}
+
+impl<T> fmt::Debug for ValueCall<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ValueCall").field("value", &self.value.name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,284 @@
+//! Loading what is missing: once for all who ask at the same time.
+
+use super::{
+    Kind,
+    call::{Site, ValueCall, held},
+};
+use crate::{
+    cache::{Asking, Cache, Facts, FillLead, Filling, FlightKey, HandOver, Joined, Landing, Over, timer},
+    entry::Entry,
+    outcome::{NotStored, Outcome},
+    semantics::{date::Timestamp, reuse::Reuse},
+};
+use http::HeaderMap;
+use serde::Serialize;
+use std::{
+    future::Future,
+    io,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tracing::Span;
+
+/// What a load is to be, after a look at what is kept.
+enum Step<T, L> {
+    Done(Arc<T>),
+    Load(L, Option<Arc<Entry>>),
+}
+
+impl<T: Serialize + Send + Sync + 'static> ValueCall<'_, T> {
+    /// What is kept; else it is loaded, once for all who ask at the same time, and kept. Within the window of
+    /// [`stale_while_revalidate`](crate::Value::stale_while_revalidate) what is stale is returned, and loaded in the background; if
+    /// loading fails, what [`stale_if_error`](crate::Value::stale_if_error) allows is returned.
+    ///
+    /// Whoever asked first may go away: the load then goes on in the background, which is why it borrows nothing.
+    ///
+    /// # Errors
+    ///
+    /// That of loading. Those who wait for a load that fails each load for themselves.
+    pub async fn get_or_load<E, F, L>(self, load: L) -> Result<Arc<T>, E>
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        E: Send + 'static,
+    {
+        let key = match self.key() {
+            Ok(key) => key,
+            Err(reason) => {
+                self.cache.counters().bypass(reason);
+                return load().await.map(Arc::new);
+            }
+        };
+        let kind = self.value.kind;
+        let site = self.site(key);
+        let (load, stale) = match look(&site, &kind, load) {
+            Step::Done(value) => return Ok(value),
+            Step::Load(load, stale) => (load, stale),
+        };
+        let lead = match wait(&site, &kind).await {
+            Ok(value) => {
+                site.count(Outcome::Collapsed);
+                return Ok(value);
+            }
+            Err(lead) => lead,
+        };
+        // It may have been kept meanwhile, or the service left alone.
+        let (load, stale) = match again(&site, load, stale, lead.as_ref()) {
+            Step::Done(value) => return Ok(value),
+            Step::Load(load, stale) => (load, stale),
+        };
+        site.count(Outcome::Miss);
+        let cache = site.cache.clone();
+        let flight = lead.as_ref().map(|lead| Arc::clone(lead.flight()));
+        let filling: Filling<_> = Box::pin(fill(site.clone(), kind, load, lead));
+        let loaded = match flight {
+            Some(flight) => HandOver::new(filling, cache.clone(), flight, false, |_| Box::pin(async {})).await,
+            None => filling.await,
+        };
+        match loaded {
+            Ok(value) => Ok(value),
+            Err(error) => {
+                let now = cache.now();
+                let usable = stale.filter(|entry| {
+                    entry.lifespan().allows_error(None, now) && cache.is_live(site.key.as_bytes(), entry)
+                });
+                let Some(entry) = usable else { return Err(error) };
+                entry.refresh.shut_if_idle(now.saturating_add(BACK_OFF));
+                held(&entry).ok_or(error)
+            }
+        }
+    }
+}
+
+/// What is kept, if it may be used; a refresh of it begins where that is due.
+fn look<T, E, F, L>(site: &Site, kind: &Kind<T>, load: L) -> Step<T, L>
+where
+    T: Serialize + Send + Sync + 'static,
+    L: FnOnce() -> F + Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    E: Send + 'static,
+{
+    let Some(entry) = site.find() else { return Step::Load(load, None) };
+    let Some(value) = held(&entry) else { return Step::Load(load, None) };
+    let now = site.cache.now();
+    let (outcome, refresh) = match entry.lifespan().reuse(None, now) {
+        Reuse::Fresh => {
+            let early = now >= entry.refresh_from && entry.wants_refresh(now, site.cache.random());
+            (Outcome::Hit, early)
+        }
+        Reuse::WhileRevalidating => (Outcome::Stale, true),
+        _ if may_stand_in(&entry, now) => (Outcome::Stale, false),
+        _ => return Step::Load(load, Some(entry)),
+    };
+    site.count(outcome);
+    if refresh {
+        begin_refresh(site, kind, &entry, now, load);
+    }
+    Step::Done(value)
+}
+
+/// Loading has failed a moment ago, and what is kept may be used meanwhile.
+fn may_stand_in(entry: &Entry, now: Timestamp) -> bool {
+    entry.refresh.is_shut(now) && entry.lifespan().allows_error(None, now)
+}
+
+fn again<T, L>(site: &Site, load: L, stale: Option<Arc<Entry>>, lead: Option<&FillLead>) -> Step<T, L>
+where
+    T: Send + Sync + 'static,
+{
+    let now = site.cache.now();
+    let Some(entry) = site.find() else { return Step::Load(load, stale) };
+    let outcome = match entry.lifespan().reuse(None, now) {
+        Reuse::Fresh => Outcome::Hit,
+        Reuse::WhileRevalidating => Outcome::Stale,
+        _ if may_stand_in(&entry, now) => Outcome::Stale,
+        _ => return Step::Load(load, Some(entry)),
+    };
+    let Some(value) = held(&entry) else { return Step::Load(load, stale) };
+    if let Some(lead) = lead.filter(|_| outcome == Outcome::Hit) {
+        lead.flight().land(Landing::whole(entry, &HeaderMap::new(), None));
+    }
+    site.count(outcome);
+    Step::Done(value)
+}
+
+/// What another's load brings; else the lead, or none where it is to be loaded alone.
+async fn wait<T: Send + Sync + 'static>(site: &Site, kind: &Kind<T>) -> Result<Arc<T>, Option<FillLead>> {
+    let key = FlightKey::new(&site.key, &HeaderMap::new(), Facts::default(), &[]);
+    let footprint = || site.footprint.clone();
+    let asking =
+        Asking { bytes: site.key.as_bytes(), footprint: &footprint, wait_limit: kind.wait_limit, may_lead: true };
+    let mut left = None;
+    for _ in 0..2 {
+        if kind.wait_limit.is_zero() {
+            break;
+        }
+        let refused = |flight: &crate::cache::FillFlight| left.as_ref().is_some_and(|left| Arc::ptr_eq(left, flight));
+        let mut wait = match site.cache.join_fill(&key, &asking, refused) {
+            None => break,
+            Some(Joined::Leads(lead)) => return Err(Some(lead)),
+            Some(Joined::Waits(wait)) => wait,
+        };
+        let flight = Arc::clone(wait.flight());
+        match timer::within(kind.wait_limit, &mut wait).await {
+            Some(Ok(landing)) => {
+                let entry = landing.head();
+                let live = site.cache.is_live(site.key.as_bytes(), entry);
+                return held(entry).filter(|_| live).ok_or(None);
+            }
+            Some(Err(_)) => break,
+            None => {
+                site.cache.counters().waits_too_long.fetch_add(1, Ordering::Relaxed);
+                left = Some(flight);
+            }
+        }
+    }
+    Err(None)
+}
+
+/// Loads, and keeps what comes.
+async fn fill<T, E, F, L>(site: Site, kind: Kind<T>, load: L, lead: Option<FillLead>) -> Result<Arc<T>, E>
+where
+    T: Serialize + Send + Sync + 'static,
+    L: FnOnce() -> F,
+    F: Future<Output = Result<T, E>>,
+{
+    let permit = match site.cache.fill_places() {
+        // A load is not refused: nobody could say how. It waits its turn as long as others wait for each other.
+        Some(places) => timer::within(kind.wait_limit, Arc::clone(places).acquire_owned()).await.and_then(Result::ok),
+        None => None,
+    };
+    let began = site.begin();
+    if let Some(lead) = &lead {
+        lead.flight().meta().ask();
+    }
+    let loaded = load().await;
+    drop(permit);
+    let value = match loaded {
+        Ok(value) => Arc::new(value),
+        Err(error) => {
+            if let Some(lead) = lead {
+                lead.end(Over::Failed);
+            }
+            return Err(error);
+        }
+    };
+    match (kind.keep(&site, began, &value), lead) {
+        (Some(entry), Some(lead)) => lead.flight().land(Landing::whole(entry, &HeaderMap::new(), None)),
+        (None, Some(lead)) => {
+            site.cache.counters().not_stored(NotStored::Policy);
+            lead.end(Over::Refused);
+        }
+        (_, None) => {}
+    }
+    Ok(value)
+}
+
+/// Loads in the background, unless that is under way or has failed a moment ago.
+fn begin_refresh<T, E, F, L>(site: &Site, kind: &Kind<T>, entry: &Arc<Entry>, now: Timestamp, load: L)
+where
+    T: Serialize + Send + Sync + 'static,
+    L: FnOnce() -> F + Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    E: Send + 'static,
+{
+    if !entry.refresh.enter(now) {
+        return;
+    }
+    let key = FlightKey::new(&site.key, &HeaderMap::new(), Facts::default(), &[]);
+    let footprint = || site.footprint.clone();
+    let asking =
+        Asking { bytes: site.key.as_bytes(), footprint: &footprint, wait_limit: kind.wait_limit, may_lead: true };
+    let lead = match site.cache.join_fill(&key, &asking, |_| false) {
+        Some(Joined::Leads(lead)) => Some(lead),
+        Some(Joined::Waits(_)) | None => None,
+    };
+    let (Some(lead), Some(place)) = (lead, site.cache.background().place()) else { return entry.refresh.open() };
+    let under_way = Refreshing { cache: site.cache.clone(), entry: Arc::clone(entry), done: false };
+    let (site, kind) = (site.clone(), *kind);
+    let cache = site.cache.clone();
+    cache.background().spawn_at(place, Span::current(), async move {
+        let mut under_way = under_way;
+        under_way.done = fill(site, kind, load, Some(lead)).await.is_ok();
+    });
+}
+
+/// A refresh under way. However it ends, also by a panic, the gate of its entry does not stay taken.
+struct Refreshing {
+    cache: Cache,
+    entry: Arc<Entry>,
+    done: bool,
+}
+
+impl Drop for Refreshing {
+    fn drop(&mut self) {
+        let counters = self.cache.counters();
+        counters.refreshes.fetch_add(1, Ordering::Relaxed);
+        if self.done {
+            self.entry.refresh.open();
+        } else {
+            counters.failed_refreshes.fetch_add(1, Ordering::Relaxed);
+            self.entry.refresh.shut_until(self.cache.now().saturating_add(BACK_OFF));
+        }
+    }
+}
+
+/// The bytes that a value has as JSON; what has none counts as a kilobyte.
+pub(super) fn weigh(value: &impl Serialize) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    let written = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serde_json::to_writer(&mut count, value)));
+    if matches!(written, Ok(Ok(()))) { count.0 } else { 1024 }
+}
+
+/// After loading has failed, it is left alone this long.
+const BACK_OFF: Duration = Duration::from_secs(30);
