@@ -188,7 +188,7 @@ impl Tape {
             }
             return Poll::Pending;
         }
-        self.wakers.forget(reader.number);
+        let _own = self.wakers.forget(reader.number);
         let (own, fault) = match polled {
             Ok((Poll::Ready(Some(Ok(frame))), ended)) => {
                 let fault = state.write(&frame, self.limits);
@@ -244,10 +244,10 @@ impl Tape {
 
     /// A reader has left.
     fn left(self: &Arc<Self>, reader: &Reader) {
-        self.wakers.forget(reader.number);
+        drop(self.wakers.forget(reader.number));
         let mut state = lock(&self.state);
         state.readers -= 1;
-        if reader.first && matches!(state.phase, Phase::GivenUp) {
+        if (reader.first || state.readers == 0) && matches!(state.phase, Phase::GivenUp) {
             // Nobody else reads what is not recorded.
             let source = state.source.take();
             state.bytes = BytesMut::new();
@@ -498,9 +498,9 @@ impl Wakers {
         lock(&self.0).waiting.insert(number, waker.clone())
     }
 
-    fn forget(&self, number: u64) {
-        let gone = lock(&self.0).waiting.remove(&number);
-        drop(gone);
+    /// As before.
+    fn forget(&self, number: u64) -> Option<Waker> {
+        lock(&self.0).waiting.remove(&number)
     }
 
     fn wake_all(&self) {

@@ -1,0 +1,39 @@
+//! Models of what tasks share in `larder`: its own files, compiled over the locks of a model checker, which tries the orders
+//! in which tasks can run and finds what waits for ever.
+//!
+//! The seed is fixed. `SHUTTLE_RANDOM_SEED=n` takes another, `LARDER_MODEL=long` fifty times the runs. A failure prints its
+//! schedule, for `shuttle::replay`.
+
+#[cfg(test)]
+#[path = "../../src/cache/flight.rs"]
+mod flight;
+#[cfg(test)]
+mod flights;
+#[cfg(test)]
+mod play;
+#[cfg(test)]
+#[path = "../../src/cache/tape.rs"]
+mod tape;
+#[cfg(test)]
+mod tapes;
+
+/// What those files take from `larder`.
+#[cfg(test)]
+mod sync {
+    pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+    use std::time::Duration;
+
+    /// No time passes here.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Moment;
+
+    impl Moment {
+        pub(crate) fn now() -> Self {
+            Self
+        }
+
+        pub(crate) fn elapsed(self) -> Duration {
+            Duration::ZERO
+        }
+    }
+}
