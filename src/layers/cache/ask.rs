@@ -198,6 +198,8 @@ impl Ask {
                 Some(Ok(_) | Err(_)) => break Part::Alone,
                 None if !late => {
                     late = true;
+                    // What it has to wait for from here on is another matter.
+                    self.since = Moment::now();
                     if flight.landed().is_some_and(|landing| landing.is_awaited()) {
                         // The next ones are not kept waiting by a body whose length nobody knows.
                         self.remember_slow();

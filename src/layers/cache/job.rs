@@ -92,7 +92,8 @@ impl Job {
         match timer::within(limit, Arc::clone(places).acquire_owned()).await {
             Some(Ok(permit)) => {
                 self.flight.meta().set_place(Some(permit));
-                Ok(())
+                // It may have been stored while this one waited for its place.
+                self.stored_meanwhile(parts).map_or(Ok(()), Err)
             }
             _ => {
                 self.end_flight(Over::Overloaded);

@@ -2,9 +2,10 @@
 
 use super::{ResponseBody, job::Job};
 use crate::{
-    cache::{Facts, Forwarded, Over, StoredBody, answer},
+    cache::{Act, Facts, Forwarded, Landing, Over, StoredBody, answer, decide},
     outcome::Outcome,
     semantics::cache_status::Forward,
+    store::Found,
 };
 use http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER, request::Parts};
 use std::time::Duration;
@@ -19,6 +20,25 @@ impl Job {
         }
         self.end_flight(Over::Failed);
         Some(stale)
+    }
+
+    /// What was stored since the lookup, if it may be served. Those who wait with this request get it too.
+    pub(super) fn stored_meanwhile<B>(&mut self, parts: &Parts) -> Option<Response<ResponseBody<B>>> {
+        let (cache, rules) = (&self.shared.cache, &self.shared.rules);
+        let key = self.fill.key().clone();
+        let Found::Entry(entry) = cache.find(key.as_bytes(), &parts.headers) else { return None };
+        let (now, credentials) = (cache.now(), self.facts.has(Facts::CREDENTIALS));
+        let act = decide(&entry, credentials, self.directives.as_ref(), rules, now);
+        if self.facts.has(Facts::REFETCH) || self.background || act != Act::Serve {
+            return None;
+        }
+        let mut response = answer(&entry, &parts.method, &parts.headers, self.facts, now);
+        cache.status_line().say_hit(response.headers_mut(), &key, entry.lifespan().ttl(now), None);
+        self.count(Outcome::Hit);
+        if let Some(lead) = self.lead.take() {
+            lead.flight().land(Landing::whole(entry, &parts.headers, self.fill.query()));
+        }
+        Some(response.map(ResponseBody::stored))
     }
 
     /// The stored response, if stale-if-error allows it.
