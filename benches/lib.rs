@@ -4,6 +4,7 @@
 //! all rounds: of the times, and for ratios and differences of those of each round.
 #![allow(clippy::disallowed_methods, reason = "benches measure real time")]
 
+pub mod random;
 pub mod requests;
 pub mod work;
 

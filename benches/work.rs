@@ -2,6 +2,7 @@
 
 use crate::{
     Work,
+    random::Random,
     requests::{NoBody, Requests},
     work,
 };
@@ -266,7 +267,7 @@ impl Filled {
 
     /// Hits of all entries alike.
     pub fn uniform(&self) -> impl Work + use<> {
-        let (entries, mut random) = (self.entries, Random::new());
+        let (entries, mut random) = (self.entries, Random::seeded(0));
         self.hits(move || item(random.below(entries)))
     }
 
@@ -287,29 +288,13 @@ pub fn plain_map(entries: u64) -> impl Work {
         response
     };
     let map: HashMap<String, Prepared> = (0..entries).map(|number| (item(number).to_string(), copy())).collect();
-    let (requests, mut random) = (Requests::of_a_browser(), Random::new());
+    let (requests, mut random) = (Requests::of_a_browser(), Random::seeded(0));
     work(move || requests.get(item(random.below(entries))), move |request| map.get(request.uri().path()).cloned())
 }
 
 /// The target of one of many items.
 pub fn item(number: u64) -> Uri {
     format!("/products/{number}").parse().expect("a path")
-}
-
-/// Numbers without an order that anybody could foresee (xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn new() -> Self {
-        Self(0x9e37_79b9_7f4a_7c15)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
 }
 
 const TAG: &str = "\"5d8c72a5edda8d6a\"";

@@ -147,6 +147,9 @@ pub use semantics::cache_control_writer::CacheControl;
 /// Guides, for reading. They are the pages of `docs/`, and their examples are tests.
 #[cfg(any(doc, doctest))]
 pub mod guides {
+    #[doc = include_str!("../docs/refreshing.md")]
+    pub mod refreshing {}
+
     #[doc = include_str!("../docs/safe-authenticated-caching.md")]
     pub mod safe_authenticated_caching {}
 

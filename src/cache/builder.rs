@@ -36,6 +36,7 @@ pub struct CacheBuilder {
     version: Option<String>,
     memory: usize,
     entries: Option<usize>,
+    tenant_share: Option<usize>,
     max_object: Option<usize>,
     policy: Policy,
     status: CacheStatusHeader,
@@ -76,6 +77,7 @@ impl CacheBuilder {
             version: None,
             memory: 64 * MIB,
             entries: None,
+            tenant_share: None,
             max_object: None,
             policy: Policy::from_response(),
             status: CacheStatusHeader::default(),
@@ -111,8 +113,28 @@ impl CacheBuilder {
         self
     }
 
+    /// How many bytes of the memory tier each tenant is sure of, whatever the others store. Default: no such share.
+    ///
+    /// Beyond its share a tenant borrows what is free, and is the first to give back. Where the shares of all tenants
+    /// that hold something are more than the memory tier, they become equal parts of it. Tenants that were not served for
+    /// long then make way for new ones. Responses without a tenant in their key, such as those of
+    /// [`Policy::shared`], have a share of their own, all together. An entry larger than the share is stored
+    /// if there is room to borrow.
+    ///
+    /// ```
+    /// # use larder::Cache;
+    /// let cache = Cache::builder().memory(256 << 20).tenant_share(16 << 20).build()?;
+    /// # Ok::<(), larder::ConfigError>(())
+    /// ```
+    ///
+    /// A hit then costs a lookup more, and each tenant about 1 KiB.
+    pub fn tenant_share(mut self, bytes: usize) -> Self {
+        self.tenant_share = Some(bytes);
+        self
+    }
+
     /// The longest body that must find room in the memory tier. A larger one means fewer, larger shards. Default: 8 MiB,
-    /// or what fits into half of the memory tier if that is less.
+    /// or what fits into half of the memory tier if that is less. Has no effect with [`CacheBuilder::tenant_share`].
     pub fn max_object(mut self, bytes: usize) -> Self {
         self.max_object = Some(bytes);
         self
@@ -197,6 +219,9 @@ impl CacheBuilder {
         if self.background_timeout.is_zero() {
             return fault("background_timeout(0s) would break off every refresh: the default is 300 s".to_owned());
         }
+        if let Some(bytes) = self.tenant_share {
+            self.check_share(bytes)?;
+        }
         let half = self.memory / 2;
         if let Some(bytes) = self.max_object.filter(|bytes| !(1..=half).contains(bytes)) {
             return fault(format!(
@@ -209,6 +234,7 @@ impl CacheBuilder {
             bytes: self.memory as u64,
             entries: self.entries.map(|entries| entries as u64),
             max_object: (max_object + max_object / 16 + 64 * 1024).min(half) as u64,
+            tenant_share: self.tenant_share.map(|bytes| bytes as u64),
         });
         let cache = Cache(Arc::new(Inner {
             id: IDS.fetch_add(1, Ordering::Relaxed),
@@ -237,6 +263,22 @@ impl CacheBuilder {
         }));
         Rules::new(&cache.0.policy, cache.unit())?;
         Ok(cache)
+    }
+
+    fn check_share(&self, bytes: usize) -> Result<(), ConfigError> {
+        let memory = self.memory;
+        if !(64 * 1024..=memory).contains(&bytes) {
+            return fault(format!(
+                "tenant_share({bytes}): between 64 KiB and the size of the memory tier, {memory} bytes, are possible"
+            ));
+        }
+        match self.entries {
+            Some(entries) => fault(format!(
+                "tenant_share({bytes}) and memory_entries({entries}): entries are not counted by tenant, so leave out one \
+                 of the two"
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -360,6 +402,10 @@ mod tests {
             (Cache::builder().memory_entries(0), "memory_entries(0)"),
             (Cache::builder().memory(MIB).max_object(MIB), "524288"),
             (Cache::builder().max_object(0), "max_object(0)"),
+            (Cache::builder().tenant_share(0), "tenant_share(0): between 64 KiB and"),
+            (Cache::builder().tenant_share(64 * 1024 - 1), "tenant_share(65535): between 64 KiB and"),
+            (Cache::builder().memory(MIB).tenant_share(MIB + 1), "1048576 bytes, are possible"),
+            (Cache::builder().memory_entries(9).tenant_share(MIB), "memory_entries(9): entries are not counted"),
             (Cache::builder().namespace("a b"), "namespace"),
             (Cache::builder().version(""), "version"),
             (Cache::builder().default_policy(Policy::from_response().max_variants(0)), "max_variants"),
@@ -368,6 +414,7 @@ mod tests {
             assert!(text.contains(says), "{text:?} should say {says:?}");
         }
         assert!(Cache::builder().memory(64 * 1024).build().is_ok());
+        assert!(Cache::builder().memory(64 * 1024).tenant_share(64 * 1024).build().is_ok());
     }
 
     #[test]

@@ -181,6 +181,7 @@ const FIELDS: &[(&str, Apply)] = &[
     ("version", |builder, item| Ok(builder.version(item.word()?))),
     ("memory", |builder, item| Ok(builder.memory(item.size()?))),
     ("memory_entries", |builder, item| Ok(builder.memory_entries(item.count()?))),
+    ("tenant_share", |builder, item| Ok(builder.tenant_share(item.size()?))),
     ("max_object", |builder, item| Ok(builder.max_object(item.size()?))),
     ("fill_limit", |builder, item| Ok(builder.fill_limit(item.count()?))),
     ("background_limit", |builder, item| Ok(builder.background_limit(item.count()?))),

@@ -185,6 +185,28 @@ fn length(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()
 }
 
+/// The values of an attribute of the identity in an encoded key, as they are encoded there; nothing if it has none.
+pub(crate) fn attribute<'a>(mut key: &'a [u8], name: &str) -> &'a [u8] {
+    // Who asks is written before the method, which every key has.
+    while let Some((tag, rest)) = key.split_first().filter(|(tag, _)| **tag != Part::Method as u8) {
+        let Some((value, rest)) = split_value(rest) else { break };
+        if *tag == Part::Identity as u8
+            && let Some((found, values)) = split_value(value)
+            && found == name.as_bytes()
+        {
+            return values;
+        }
+        key = rest;
+    }
+    &[]
+}
+
+/// The value that begins here, after its length, and what comes behind it.
+fn split_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
+}
+
 /// A finished key, as it lies beside the stored response. `Display` gives the readable text.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key(Box<[u8]>);
@@ -409,6 +431,24 @@ mod tests {
         none.part_named(Part::Header, "a", std::iter::empty());
         one.part_named(Part::Header, "a", std::iter::once(&b""[..]));
         assert_ne!(none.as_bytes(), one.as_bytes());
+    }
+
+    #[test]
+    fn an_attribute_is_found_by_its_name_alone() {
+        let mut key = KeyBuf::default();
+        key.part(Part::Namespace, b"tenant");
+        assert_eq!(attribute(key.as_bytes(), "tenant"), b"");
+        key.part_named(Part::Identity, "role", [&b"tenant"[..], b"b"].into_iter());
+        key.part_named(Part::Identity, "tenant", std::iter::once(&b"a"[..]));
+        let identified = key.clone();
+        key.part(Part::Method, b"GET");
+        key.part_named(Part::Header, "tenant", std::iter::once(&b"c"[..]));
+        assert_eq!(attribute(key.as_bytes(), "tenant"), b"\x01\0\0\0a");
+        assert_eq!(attribute(key.as_bytes(), "role"), b"\x06\0\0\0tenant\x01\0\0\0b");
+        assert_eq!(attribute(key.as_bytes(), "user"), b"");
+        for end in 0..identified.as_bytes().len() {
+            assert_eq!(attribute(&identified.as_bytes()[..end], "tenant"), b"", "cut off at {end}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Made from the encoded parts, only on demand. What a request brought is escaped, so that it cannot fake a separator,
 //! and what looks like a credential appears as a short digest.
 
-use super::{Key, KeyRef, Part};
+use super::{Key, KeyRef, Part, split_value};
 use crate::credentials;
 use std::fmt::{self, Write};
 
@@ -86,11 +86,6 @@ pub(super) fn parts(mut bytes: &[u8]) -> impl Iterator<Item = (Part, &[u8])> {
         bytes = rest;
         Some((part, value))
     })
-}
-
-fn split_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
 
 fn write_structural(f: &mut fmt::Formatter<'_>, prefix: &str, value: &[u8]) -> fmt::Result {
