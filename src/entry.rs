@@ -133,7 +133,8 @@ impl Entry {
         let lifespan = Lifespan::of(&storable, received, age);
         let keep = how.keep.unwrap_or_else(|| {
             let validatable = crate::semantics::validator::has_validator(&headers);
-            if validatable { DEFAULT_KEEP } else { Duration::ZERO }
+            // What was learnt of its lifetime is worth keeping too.
+            if validatable || origin.adapted.is_some() { DEFAULT_KEEP } else { Duration::ZERO }
         });
         let trailers = trailers.filter(|trailers| !trailers.is_empty()).map(Box::new);
         set_length(&mut headers, status, body.len(), trailers.is_some());
@@ -359,6 +360,9 @@ impl Gate {
         self.0.store(Self::IDLE, Ordering::Release);
     }
 }
+
+/// After the inner service has failed, it is left alone this long.
+pub(crate) const BACK_OFF: Duration = Duration::from_secs(30);
 
 /// How long an entry with a validator is kept past its last use, so that a 304 can bring it back.
 const DEFAULT_KEEP: Duration = Duration::from_secs(3600);

@@ -199,10 +199,11 @@ impl NotStored {
         }
     }
 
-    /// Whether the next request for the same will meet it too, because it lies in the response.
+    /// Whether the next request for the same will meet it too, because it lies in the response. Requests with credentials
+    /// are others than those without.
     pub(crate) fn lies_in_the_response(self) -> bool {
         match self {
-            Self::Refused(Refusal::Credentials | Refusal::RequestNoStore) => false,
+            Self::Refused(Refusal::RequestNoStore) => false,
             Self::Refused(_) | Self::TooLarge | Self::NoRoom | Self::Policy | Self::GrpcStatus | Self::TooManyTags => {
                 true
             }

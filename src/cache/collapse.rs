@@ -47,6 +47,10 @@ pub(crate) struct Departure {
     asked: AtomicBool,
     /// Its place among the fills that may run at once.
     place: Mutex<Option<OwnedSemaphorePermit>>,
+    /// The flight that it took the place of.
+    before: Option<FillFlight>,
+    /// A younger flight that took its place has been answered: what this brings is not stored.
+    lost: Arc<AtomicBool>,
 }
 
 /// What a flight brings, from the moment at which the head of the answer is there.
@@ -105,9 +109,29 @@ impl FlightKey {
 }
 
 impl Departure {
-    pub(crate) fn now(cache: &Cache) -> Self {
+    pub(crate) fn now(cache: &Cache, before: Option<FillFlight>) -> Self {
         let stamp = cache.ledger().applied();
-        Self { stamp, since: Moment::now(), asked: AtomicBool::new(false), place: Mutex::default() }
+        Self {
+            stamp,
+            since: Moment::now(),
+            asked: AtomicBool::new(false),
+            place: Mutex::default(),
+            before,
+            lost: Arc::default(),
+        }
+    }
+
+    /// The inner service has answered: what older flights bring is of no use any more.
+    pub(crate) fn is_answered(&self) {
+        let mut before = self.before.as_ref();
+        while let Some(flight) = before.filter(|flight| !flight.meta().lost.swap(true, Relaxed)) {
+            before = flight.meta().before.as_ref();
+        }
+    }
+
+    /// Whether a younger one has been answered, from now on.
+    pub(crate) fn lost(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.lost)
     }
 
     /// Takes a place among the fills that may run at once, or gives it back.
@@ -149,7 +173,7 @@ impl Cache {
                     replaced.set(!same);
                     same && fits
                 },
-                || (asking.may_lead && !replaced.get()).then(|| Departure::now(self)),
+                || (asking.may_lead && !replaced.get()).then(|| Departure::now(self, seen.clone())),
             );
             if joined.is_some() || !replaced.get() {
                 return joined;
@@ -158,9 +182,19 @@ impl Cache {
         None
     }
 
+    /// The lead of a flight, if none is under way.
+    pub(crate) fn lead_alone(&self, key: &FlightKey) -> Option<FillLead> {
+        match self.0.flights.join(key, |_| true, || Some(Departure::now(self, None)))? {
+            Joined::Leads(lead) => Some(lead),
+            Joined::Waits(_) => None,
+        }
+    }
+
     fn fits(&self, flight: &FillFlight, asking: &Asking<'_>) -> bool {
         let Departure { stamp, since, .. } = flight.meta();
         let slow = match flight.landed() {
+            // Past its lifetime it is of use to nobody who comes now.
+            Some(landing) if landing.head().lifespan().usable_until() <= self.now() => true,
             Some(landing) if landing.streams() => landing.stalled_for() >= asking.wait_limit,
             _ => since.elapsed() >= asking.wait_limit,
         };

@@ -25,7 +25,10 @@ use http::{HeaderMap, HeaderName, StatusCode, request::Parts};
 use std::{
     borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -48,6 +51,8 @@ pub(crate) struct Fill {
     stamp: Seq,
     started: u64,
     requested: Timestamp,
+    /// A younger fill of the same has been answered.
+    lost: Arc<AtomicBool>,
 }
 
 /// An answer may be stored.
@@ -123,6 +128,7 @@ impl Fill {
             stamp: cache.ledger().applied(),
             started: cache.begin_fill(),
             requested: cache.now(),
+            lost: Arc::default(),
         }
     }
 
@@ -144,6 +150,24 @@ impl Fill {
     /// What clients are told of an answer that is stored.
     pub(crate) fn browser(&self) -> Option<CacheControl> {
         self.rules.browser
+    }
+
+    /// It had to wait, and nothing has been asked yet.
+    pub(crate) fn begins_now(&mut self) {
+        self.stamp = self.cache.ledger().applied();
+        self.requested = self.cache.now();
+    }
+
+    /// It is not stored once this is true.
+    pub(crate) fn may_be_lost(&mut self, lost: Arc<AtomicBool>) {
+        self.lost = lost;
+    }
+
+    /// Whether the last answer was longer than what is stored, which is remembered for a while.
+    pub(crate) fn is_known_too_large(&self, received: Timestamp) -> bool {
+        let known = self.cache.uncacheable();
+        !known.is_empty()
+            && known.recall(self.remembered_by(), received).is_some_and(|known| known.why == NotStored::TooLarge)
     }
 
     /// Remembers that the resource gives nothing that can be stored, if that lies in the response. `by_head` tells that its
@@ -412,11 +436,14 @@ impl Fill {
         if !self.cache.ledger().admits(entry.claim(key.as_bytes()), &entry.checked) {
             return Err(NotStored::Invalidated);
         }
+        if self.lost.load(Relaxed) {
+            return Err(NotStored::Superseded);
+        }
         self.cache.ledger().keep_for(entry.discard_at.since(now));
         let place = key.clone();
         let live = |other: &Entry| other.discard_at > now && self.cache.is_live(place.as_bytes(), other);
         self.cache.0.memory.put(key, Arc::clone(entry), &self.request, self.rules.max_variants, live)?;
-        self.cache.counters().stored.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.cache.counters().stored.fetch_add(1, Relaxed);
         self.cache.uncacheable().forget(self.remembered_by());
         self.cache.keep_swept();
         Ok(())

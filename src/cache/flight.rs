@@ -9,6 +9,7 @@
 use crate::sync::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     future::Future,
     hash::{BuildHasher, Hash, RandomState},
     pin::Pin,
@@ -258,6 +259,12 @@ impl<M, T> Drop for Wait<M, T> {
         if let Some(waker) = deserted {
             waker.wake();
         }
+    }
+}
+
+impl<M, T> fmt::Debug for Flight<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight").finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,10 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::atomic::Ordering,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 use tracing::Span;
@@ -28,15 +31,33 @@ struct Leading<O> {
     flight: FillFlight,
     /// It ends when nobody waits.
     abandon: bool,
+    /// Whether the one who asked has been answered otherwise: then it goes on even if nothing was asked yet.
+    answered: Option<Arc<AtomicBool>>,
     rest: Rest<O>,
     /// That of the request, kept for what is yet to be said.
     span: Span,
 }
 
 impl<O: Send + 'static> HandOver<O> {
-    pub(crate) fn new(filling: Filling<O>, cache: Cache, flight: FillFlight, abandon: bool, rest: Rest<O>) -> Self {
-        let fill = Leading { cache, flight, abandon, rest, span: Span::current() };
+    pub(crate) fn new(filling: Filling<O>, cache: Cache, flight: FillFlight, rest: Rest<O>) -> Self {
+        let fill = Leading { cache, flight, abandon: false, answered: None, rest, span: Span::current() };
         Self { filling: Some(filling), fill: Some(fill), polled: false }
+    }
+
+    /// It ends when nobody waits.
+    pub(crate) fn abandon(mut self, abandon: bool) -> Self {
+        if let Some(fill) = &mut self.fill {
+            fill.abandon = abandon;
+        }
+        self
+    }
+
+    /// It goes on even if nothing was asked yet, once this is true.
+    pub(crate) fn answered(mut self, answered: Option<Arc<AtomicBool>>) -> Self {
+        if let Some(fill) = &mut self.fill {
+            fill.answered = answered;
+        }
+        self
     }
 }
 
@@ -44,8 +65,9 @@ impl<O: Send + 'static> Leading<O> {
     /// Runs the rest in the background, if anyone has a use for it: those who wait, or those who come later, unless nothing
     /// was asked yet.
     fn go_on(self, filling: Filling<O>) {
-        let Self { cache, flight, abandon, rest, span } = self;
-        if flight.waiting() == 0 && (abandon || !flight.meta().has_asked()) {
+        let Self { cache, flight, abandon, answered, rest, span } = self;
+        let answered = answered.is_some_and(|answered| answered.load(Ordering::Relaxed));
+        if flight.waiting() == 0 && (abandon || !(answered || flight.meta().has_asked())) {
             return;
         }
         // Nobody is kept waiting by what nobody waits for.

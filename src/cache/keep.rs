@@ -7,7 +7,7 @@ use super::{
     tape::{Fault, Limits, Reader, Recorded, Source, Tape},
 };
 use crate::{
-    entry::Entry,
+    entry::{BACK_OFF, Entry},
     outcome::NotStored,
     semantics::storable::{Refusal, SetCookie},
 };
@@ -18,6 +18,7 @@ use http::{
 use std::{
     future::poll_fn,
     sync::{Arc, OnceLock},
+    task::{Context, Poll},
 };
 use tracing::Span;
 
@@ -40,6 +41,10 @@ impl Keep {
         let replaces = before.clone().filter(|_| ends_it);
         match recorded.map_err(NotStored::from).and_then(|recorded| sift(&fill, &head, recorded)) {
             Err(reason) => {
+                if let Some(entry) = before.filter(|_| reason == NotStored::BodyFailed) {
+                    // As good as no answer: the stored response stands in for a while.
+                    entry.refresh.shut_if_idle(fill.cache.now().saturating_add(BACK_OFF));
+                }
                 fill.refuse(reason, replaces);
                 None
             }
@@ -65,10 +70,22 @@ impl Keep {
         let request = flight.as_ref().map(|_| (self.fill.request.clone(), self.fill.query().map(str::to_owned)));
         let background = self.fill.cache.background().clone();
         let (abandon, span) = (self.fill.rules.fill.abandon_on_cancel, Span::current());
+        // What nobody can join is nobody's but the client's.
+        let joined = flight.clone();
         let keeper = move |tape: &Arc<Tape>| {
-            let Some(mut reader) = tape.reader().filter(|_| !abandon) else { return false };
+            let wanted = joined.as_ref().is_some_and(|flight| !abandon || flight.waiting() > 0);
+            let Some(mut reader) = tape.reader().filter(|_| wanted) else { return false };
+            let joined = joined.clone();
             background.spawn(span.clone(), async move {
-                poll_fn(|cx| reader.poll_end(cx)).await;
+                let deserted = |reader: &Reader, cx: &mut Context<'_>| {
+                    let waits = joined.as_ref().is_some_and(|flight| flight.poll_deserted(cx).is_pending());
+                    abandon && !waits && reader.is_alone()
+                };
+                poll_fn(|cx| match reader.poll_end(cx) {
+                    Poll::Pending if !deserted(&reader, cx) => Poll::Pending,
+                    _ => Poll::Ready(()),
+                })
+                .await;
             })
         };
         let whole = Arc::new(OnceLock::new());

@@ -11,10 +11,11 @@ pub(crate) fn jittered(lifetime: Duration, fraction: f64, random: f64) -> Durati
     lifetime.saturating_sub(part_of(part_of(lifetime, fraction), random))
 }
 
-/// What comes after this lifetime: twice as much if the refreshed response was unchanged, else half of it, within the
-/// bounds (the shortest, the longest).
+/// What comes after this lifetime: half as much again if the refreshed response was unchanged, else half of it, within the
+/// bounds (the shortest, the longest). If it grew as fast as it shrinks, it would rest where every other refresh finds a
+/// change.
 pub(crate) fn adapted(lifetime: Duration, unchanged: bool, (least, most): (Duration, Duration)) -> Duration {
-    let next = if unchanged { lifetime.saturating_mul(2) } else { lifetime / 2 };
+    let next = if unchanged { lifetime.saturating_add(lifetime / 2) } else { lifetime / 2 };
     next.min(most).max(least)
 }
 
@@ -44,10 +45,10 @@ mod tests {
     }
 
     #[test]
-    fn lifetimes_double_and_halve_within_their_bounds() {
+    fn lifetimes_grow_and_shrink_within_their_bounds() {
         let bounds = (10 * SECOND, 60 * SECOND);
         for (secs, unchanged, next) in
-            [(20, true, 40), (40, true, 60), (60, true, 60), (40, false, 20), (12, false, 10), (1, true, 10)]
+            [(20, true, 30), (50, true, 60), (60, true, 60), (40, false, 20), (12, false, 10), (1, true, 10)]
         {
             assert_eq!(adapted(secs * SECOND, unchanged, bounds), next * SECOND, "{secs} {unchanged}");
         }

@@ -383,6 +383,11 @@ impl Reader {
         }
     }
 
+    /// Whether nobody else reads.
+    pub(crate) fn is_alone(&self) -> bool {
+        lock(&self.tape.state).readers == 1
+    }
+
     pub(crate) fn is_end_stream(&self) -> bool {
         let state = lock(&self.tape.state);
         let read = match &state.phase {

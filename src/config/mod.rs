@@ -55,7 +55,7 @@ use toml::de::DeTable;
 ///
 /// | table | keys |
 /// |---|---|
-/// | `[caches.NAME]` | `namespace` (the keys have `-NAME` after it), `version`, `memory`, `memory_entries`, `max_object`, `fill_limit`, `background_limit`, `background_timeout`, `cache_status` (`"off"`, `"brief"`, `"debug"`): the methods of [`CacheBuilder`](crate::CacheBuilder); `policy`: the name of its default policy |
+/// | `[caches.NAME]` | `namespace` (the keys have `-NAME` after it), `version`, `memory`, `memory_entries`, `tenant_share`, `max_object`, `fill_limit`, `background_limit`, `background_timeout`, `cache_status` (`"off"`, `"brief"`, `"debug"`): the methods of [`CacheBuilder`](crate::CacheBuilder); `policy`: the name of its default policy |
 /// | `[policies.NAME]` | `fresh_for`, `from_response` or `rfc9111`, then any method of [`Policy`] that takes no closure; `true` for those that take nothing. `scope` is `"shared"`, `"per-tenant"` or `"per-user"` |
 /// | `[[routes]]` | `cache`; `path`, in the syntax of axum, or `otherwise = true`; `policy` |
 ///

@@ -187,8 +187,9 @@ fn length(length: usize) -> [u8; 4] {
 
 /// The values of an attribute of the identity in an encoded key, as they are encoded there; nothing if it has none.
 pub(crate) fn attribute<'a>(mut key: &'a [u8], name: &str) -> &'a [u8] {
-    // Who asks is written before the method, which every key has.
-    while let Some((tag, rest)) = key.split_first().filter(|(tag, _)| **tag != Part::Method as u8) {
+    // Who asks is written before the method, or the name of a value.
+    let end = [Part::Method as u8, Part::Value as u8];
+    while let Some((tag, rest)) = key.split_first().filter(|(tag, _)| !end.contains(*tag)) {
         let Some((value, rest)) = split_value(rest) else { break };
         if *tag == Part::Identity as u8
             && let Some((found, values)) = split_value(value)

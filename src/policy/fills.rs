@@ -143,7 +143,7 @@ impl Policy {
         self
     }
 
-    /// The policy's lifetime doubles each time a refreshed response turns out unchanged (304, or the same bytes), and
+    /// The policy's lifetime grows by half each time a refreshed response turns out unchanged (304, or the same bytes), and
     /// halves each time it has changed, within these bounds, which it has to be in to begin with. Default: it stays as
     /// it is.
     ///

@@ -214,7 +214,7 @@ async fn o_28_a_refresh_may_end_the_entry() {
 }
 
 /// While a refresh runs the window may end, and then nobody is served stale.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn o_28_a_slow_refresh_does_not_stretch_the_window() {
     let gate = Arc::new(Notify::new());
     let held = Arc::clone(&gate);

@@ -1,22 +1,24 @@
-//! A scripted inner service that counts its calls, bodies scripted frame by frame, and an application around them.
+//! A scripted inner service that counts its calls, and an application around them.
 
+pub(crate) use crate::script::Script;
+
+use crate::crowd::{Busy, Door};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Frame;
 use http_body_util::BodyExt;
 use larder::{
-    Cache, CacheLayer, CacheService, Policy, ResponseBody, Selector, Stats,
+    Cache, CacheBuilder, CacheLayer, CacheService, Policy, ResponseBody, ResponseFuture, Selector, Stats,
     test_util::{self, ManualClock},
 };
 use std::{
-    collections::VecDeque,
     future::Future,
     pin::{Pin, pin},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -28,113 +30,10 @@ pub(crate) type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Down;
 
-/// A body broke off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Broken;
-
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("broken")
-    }
-}
-
-impl std::error::Error for Broken {}
-
-enum Step {
-    Data(Bytes),
-    Trailers(HeaderMap),
-    Fail,
-    Wait(Later<()>),
-}
-
-/// A body that does what it is told, for requests and responses.
-#[derive(Default)]
-pub(crate) struct Script {
-    steps: VecDeque<Step>,
-    exact: Option<u64>,
-    shy: bool,
-    taken: Arc<AtomicUsize>,
-}
-
-impl Script {
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
-    pub(crate) fn data(mut self, data: impl Into<Bytes>) -> Self {
-        self.steps.push_back(Step::Data(data.into()));
-        self
-    }
-
-    pub(crate) fn trailers(mut self, fields: &[(&'static str, &'static str)]) -> Self {
-        self.steps.push_back(Step::Trailers(headers(fields)));
-        self
-    }
-
-    /// An error in place of the next frame.
-    pub(crate) fn fail(mut self) -> Self {
-        self.steps.push_back(Step::Fail);
-        self
-    }
-
-    /// Nothing more until then.
-    pub(crate) fn wait(mut self, gate: &Arc<Notify>) -> Self {
-        let gate = Arc::clone(gate);
-        self.steps.push_back(Step::Wait(Box::pin(async move { gate.notified().await })));
-        self
-    }
-
-    /// Claims this length in its size hint.
-    pub(crate) fn exact(mut self, length: u64) -> Self {
-        self.exact = Some(length);
-        self
-    }
-
-    /// Never says that it has ended before it is asked for more.
-    pub(crate) fn shy(mut self) -> Self {
-        self.shy = true;
-        self
-    }
-
-    /// Counts the frames that were taken.
-    pub(crate) fn taken(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.taken)
-    }
-}
-
-impl Body for Script {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        while let Some(Step::Wait(gate)) = self.steps.front_mut() {
-            if gate.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.steps.pop_front();
-        }
-        self.taken.fetch_add(1, Ordering::SeqCst);
-        Poll::Ready(match self.steps.pop_front() {
-            Some(Step::Data(data)) => Some(Ok(Frame::data(data))),
-            Some(Step::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
-            Some(Step::Fail) => Some(Err(Broken)),
-            Some(Step::Wait(_)) | None => None,
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.steps.is_empty() && !self.shy
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.exact.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
 /// What the inner service is to answer.
 pub(crate) struct Reply {
     response: Result<Response<Script>, Down>,
-    gate: Option<Arc<Notify>>,
+    later: Option<Later<()>>,
 }
 
 impl Reply {
@@ -145,11 +44,11 @@ impl Reply {
     pub(crate) fn status(status: u16, body: impl Into<Bytes>) -> Self {
         let body = body.into();
         let script = if body.is_empty() { Script::new() } else { Script::new().data(body) };
-        Self { response: Ok(Response::builder().status(status).body(script).unwrap()), gate: None }
+        Self { response: Ok(Response::builder().status(status).body(script).unwrap()), later: None }
     }
 
     pub(crate) fn down() -> Self {
-        Self { response: Err(Down), gate: None }
+        Self { response: Err(Down), later: None }
     }
 
     /// Adds a field line.
@@ -170,7 +69,23 @@ impl Reply {
 
     /// The answer comes once this was notified.
     pub(crate) fn gate(mut self, gate: &Arc<Notify>) -> Self {
-        self.gate = Some(Arc::clone(gate));
+        let gate = Arc::clone(gate);
+        self.later = Some(Box::pin(async move { gate.notified().await }));
+        self
+    }
+
+    /// It panics after this time.
+    pub(crate) fn panics_after(span: Duration) -> Self {
+        let later = Box::pin(async move {
+            tokio::time::sleep(span).await;
+            panic!("the service panics, as it should in this test");
+        });
+        Self { later: Some(later), ..Self::down() }
+    }
+
+    /// The answer comes after this time.
+    pub(crate) fn after(mut self, span: Duration) -> Self {
+        self.later = Some(Box::pin(async move { tokio::time::sleep(span).await }));
         self
     }
 
@@ -208,19 +123,32 @@ impl Call {
 pub(crate) struct Inner {
     desk: Arc<Desk>,
     ready: bool,
+    door: Option<Arc<Door>>,
 }
 
 struct Desk {
     answer: Box<dyn Fn(&Call) -> Reply + Send + Sync>,
     calls: AtomicUsize,
+    busy: Arc<Busy>,
     seen: Mutex<Vec<Call>>,
 }
 
 impl Inner {
     /// Answers each call by this function.
     pub(crate) fn by(answer: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
-        let desk = Desk { answer: Box::new(answer), calls: AtomicUsize::new(0), seen: Mutex::default() };
-        Self { desk: Arc::new(desk), ready: false }
+        let desk =
+            Desk { answer: Box::new(answer), calls: AtomicUsize::new(0), busy: Arc::default(), seen: Mutex::default() };
+        Self { desk: Arc::new(desk), ready: false, door: None }
+    }
+
+    /// The same behind a door: it tells whether the service is ready.
+    pub(crate) fn behind(self, door: &Arc<Door>) -> Self {
+        Self { door: Some(Arc::clone(door)), ..self }
+    }
+
+    /// The calls that it works on now, and the most that it ever did at once.
+    pub(crate) fn busy(&self) -> &Busy {
+        &self.desk.busy
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -239,7 +167,7 @@ impl Inner {
 
 impl Clone for Inner {
     fn clone(&self) -> Self {
-        Self { desk: Arc::clone(&self.desk), ready: false }
+        Self { desk: Arc::clone(&self.desk), ready: false, door: self.door.clone() }
     }
 }
 
@@ -248,7 +176,10 @@ impl Service<Request<Script>> for Inner {
     type Error = Down;
     type Future = Later<Result<Response<Script>, Down>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Down>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Down>> {
+        if let Some(door) = &self.door {
+            ready!(door.poll(cx))?;
+        }
         self.ready = true;
         Poll::Ready(Ok(()))
     }
@@ -256,7 +187,11 @@ impl Service<Request<Script>> for Inner {
     fn call(&mut self, request: Request<Script>) -> Self::Future {
         assert!(std::mem::take(&mut self.ready), "called without having been asked whether it is ready");
         let number = self.desk.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some(door) = &self.door {
+            door.call();
+        }
         let desk = Arc::clone(&self.desk);
+        let busy = desk.busy.enter();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.map_or(Bytes::new(), http_body_util::Collected::to_bytes);
@@ -264,9 +199,10 @@ impl Service<Request<Script>> for Inner {
             let call = Call { method, uri, headers, body, number };
             let reply = (desk.answer)(&call);
             desk.seen.lock().unwrap().push(call);
-            if let Some(gate) = &reply.gate {
-                gate.notified().await;
+            if let Some(later) = reply.later {
+                later.await;
             }
+            drop(busy);
             reply.response
         })
     }
@@ -284,7 +220,12 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(policy: Policy, inner: Inner) -> Self {
         // Small, because many tests make thousands.
-        let (cache, clock) = test_util::cache_with(Cache::builder().memory(4 << 20)).unwrap();
+        Self::with(Cache::builder().memory(4 << 20), policy, inner)
+    }
+
+    /// With a cache as described.
+    pub(crate) fn with(builder: CacheBuilder, policy: Policy, inner: Inner) -> Self {
+        let (cache, clock) = test_util::cache_with(builder).unwrap();
         let service = CacheLayer::new(&cache, policy).layer(inner.clone());
         Self { cache, clock, inner, service }
     }
@@ -292,6 +233,11 @@ impl App {
     /// The same cache and inner service behind a layer with another policy.
     pub(crate) fn beside(&self, policy: Policy) -> Self {
         Self { service: CacheLayer::new(&self.cache, policy).layer(self.inner.clone()), ..self.clone() }
+    }
+
+    /// The future of an answer, not polled yet.
+    pub(crate) fn call(&self, request: Request<Script>) -> ResponseFuture<Inner, Script, Script> {
+        self.service.clone().call(request)
     }
 
     /// The head of the answer, its body unread.

@@ -225,3 +225,35 @@ async fn o_45_a_panic_costs_one_request() {
     assert_eq!(app.get("/x").await.text(), "x");
     assert_hit!(app.get("/x").await);
 }
+
+/// Those who wait for another's fill take no permit, and wait for none; a leader that leaves before it had one leaves the
+/// fill to those who wait.
+#[tokio::test(start_paused = true)]
+async fn o_45_waiters_take_no_permit() {
+    let inner = Inner::by(|call| Reply::ok(call.number.to_string()).cc("max-age=60").after(MINUTE / 600));
+    let permits = Arc::new(Semaphore::new(2));
+    let (cache, _clock, service) = stored(inner.clone(), &permits);
+    let ask = |path: &str| tokio::spawn(service.clone().oneshot(plain(Request::get(path.to_owned()))));
+    let crowd: Vec<_> = (0..50).map(|_| ask("/x")).collect();
+    settle().await;
+    assert_eq!((permits.available_permits(), inner.calls()), (1, 1));
+    let other = ask("/y");
+    settle().await;
+    assert_eq!((permits.available_permits(), inner.calls()), (0, 2), "the other permit is not for waiters");
+    // Saturated: more leaders wait for a permit, and theirs wait for them.
+    let late: Vec<_> = (0..20).map(|n| ask(if n % 2 == 0 { "/a" } else { "/b" })).collect();
+    settle().await;
+    late[0].abort();
+    settle().await;
+    assert_eq!((inner.calls(), cache.stats().fills, cache.stats().background), (2, 4, 1));
+    for (n, asking) in crowd.into_iter().chain([other]).chain(late).enumerate() {
+        match asking.await {
+            Ok(answer) => drop(crate::support::Got::read(answer.unwrap()).await),
+            Err(_) => assert_eq!(n, 51, "the one who left"),
+        }
+    }
+    assert_eq!((inner.calls(), permits.available_permits()), (4, 2));
+    let stats = cache.stats();
+    assert_eq!((stats.fills, stats.background, stats.misses, stats.collapsed), (0, 0, 4, 49 + 18), "{stats:?}");
+    assert_eq!(inner.busy().most(), 2);
+}

@@ -5,6 +5,7 @@
 //! schedule, for `shuttle::replay`.
 
 #[cfg(test)]
+#[allow(dead_code, reason = "not all of it is played")]
 #[path = "../../src/cache/flight.rs"]
 mod flight;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod flights;
 #[cfg(test)]
 mod play;
 #[cfg(test)]
+#[allow(dead_code, reason = "not all of it is played")]
 #[path = "../../src/cache/tape.rs"]
 mod tape;
 #[cfg(test)]
@@ -19,6 +21,7 @@ mod tapes;
 
 /// What those files take from `larder`.
 #[cfg(test)]
+#[allow(dead_code, reason = "not all of it is played")]
 mod sync {
     pub(crate) use shuttle::sync::{Mutex, MutexGuard};
     use std::time::Duration;

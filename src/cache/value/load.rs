@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     cache::{Asking, Cache, Facts, FillLead, Filling, FlightKey, HandOver, Joined, Landing, Over, timer},
-    entry::Entry,
+    entry::{BACK_OFF, Entry},
     outcome::{NotStored, Outcome},
     semantics::{date::Timestamp, reuse::Reuse},
 };
@@ -16,7 +16,6 @@ use std::{
     future::Future,
     io,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 use tracing::Span;
 
@@ -72,7 +71,7 @@ impl<T: Serialize + Send + Sync + 'static> ValueCall<'_, T> {
         let flight = lead.as_ref().map(|lead| Arc::clone(lead.flight()));
         let filling: Filling<_> = Box::pin(fill(site.clone(), kind, load, lead));
         let loaded = match flight {
-            Some(flight) => HandOver::new(filling, cache.clone(), flight, false, |_| Box::pin(async {})).await,
+            Some(flight) => HandOver::new(filling, cache.clone(), flight, |_| Box::pin(async {})).await,
             None => filling.await,
         };
         match loaded {
@@ -279,6 +278,3 @@ pub(super) fn weigh(value: &impl Serialize) -> usize {
     let written = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serde_json::to_writer(&mut count, value)));
     if matches!(written, Ok(Ok(()))) { count.0 } else { 1024 }
 }
-
-/// After loading has failed, it is left alone this long.
-const BACK_OFF: Duration = Duration::from_secs(30);

@@ -8,7 +8,9 @@ use super::{
     service::{Filling, InnerPolicy},
 };
 use crate::{
-    cache::{BoxError, Fault, Forwarded, Keep, Landing, Over, Recorded, RecordedHead, Verdict, strip_own_fields},
+    cache::{
+        BoxError, Fault, FlightKey, Forwarded, Keep, Landing, Over, Recorded, RecordedHead, Verdict, strip_own_fields,
+    },
     entry::Entry,
     identity::{Identity, IdentityEstablished},
     outcome::{NotStored, Outcome},
@@ -174,6 +176,11 @@ impl Job {
         }
         if declared.is_some_and(|length| length > self.fill.max_body()) {
             return Err(NotStored::TooLarge);
+        }
+        // Not each of many requests writes down what was too long the last time.
+        if declared.is_none() && self.lead.is_none() && self.fill.is_known_too_large(received) {
+            let key = FlightKey::new(self.fill.key(), &parts.headers, self.facts, &[]);
+            self.lead = Some(self.shared.cache.lead_alone(&key).ok_or(NotStored::TooLarge)?);
         }
         if self.stored.is_none() && !self.fill.is_used_enough() {
             return Err(NotStored::TooFewUses);

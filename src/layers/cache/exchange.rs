@@ -8,7 +8,7 @@ use super::{
     timeout,
 };
 use crate::{
-    cache::{Act, BoxError, Filling, HandOver, Over},
+    cache::{Act, BoxError, Filling, HandOver},
     semantics::validator,
 };
 use bytes::Bytes;
@@ -75,6 +75,7 @@ where
 {
     let shared = Arc::clone(&ask.shared);
     let fill = shared.rules.fill;
+    let answered = ask.answered.clone();
     let leads = matches!(part, Part::Leads(_));
     let job = Job::begin(ask, part, &parts);
     let flight = Arc::clone(&job.flight);
@@ -83,13 +84,14 @@ where
     if !leads && fill.soft_timeout.is_none() {
         return answering;
     }
-    Box::pin(HandOver::new(answering, shared.cache.clone(), flight, fill.abandon_on_cancel, |answer| {
+    let handover = HandOver::new(answering, shared.cache.clone(), flight, |answer| {
         Box::pin(async move {
             if let Ok(response) = answer {
                 response.into_body().record_to_end().await;
             }
         })
-    }))
+    });
+    Box::pin(handover.abandon(fill.abandon_on_cancel).answered(answered))
 }
 
 /// Asks the inner service, and answers with what it says or with what is stored.
@@ -115,11 +117,7 @@ where
     let again = validating.then(|| inner.clone());
     let sent = if validating { job.conditional(question) } else { question };
     match job.put(inner, Request::from_parts(sent, body)).await {
-        Err(error) => {
-            let stale = job.instead_of_trouble(&parts);
-            job.end_flight(Over::Failed);
-            stale.ok_or(error)
-        }
+        Err(error) => job.instead_of_failure(&parts).ok_or(error),
         Ok(response) if response.status().is_server_error() => match job.instead_of_trouble(&parts) {
             Some(stale) => Ok(stale),
             None => Ok(job.conclude(&parts, response).await),
@@ -154,11 +152,7 @@ impl Job {
         validator::strip_conditionals(&mut question.headers);
         question.headers.remove(RANGE);
         match self.put(inner, Request::from_parts(question, body)).await {
-            Err(error) => {
-                let stale = self.instead_of_trouble(&parts);
-                self.end_flight(Over::Failed);
-                stale.ok_or(error)
-            }
+            Err(error) => self.instead_of_failure(&parts).ok_or(error),
             Ok(response) if response.status().is_server_error() => match self.instead_of_trouble(&parts) {
                 Some(stale) => Ok(stale),
                 None => Ok(self.conclude(&parts, response).await),

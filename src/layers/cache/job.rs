@@ -52,11 +52,12 @@ impl Job {
     /// The request is about to be asked of the inner service. What is invalidated from here on is not stored.
     pub(super) fn begin(ask: Ask, part: Part, parts: &Parts) -> Self {
         let Ask { shared, key, stored, act, forward, facts, directives, stats, answered, uncacheable, since } = ask;
-        let fill = Fill::begin(&shared.cache, &shared.rules, key, parts, facts, directives.as_ref());
         let (flight, lead) = match part {
             Part::Leads(lead) => (Arc::clone(lead.flight()), Some(lead)),
-            Part::Alone | Part::Waits(..) => (Flight::alone(Departure::now(&shared.cache)), None),
+            Part::Alone | Part::Waits(..) => (Flight::alone(Departure::now(&shared.cache, None)), None),
         };
+        let mut fill = Fill::begin(&shared.cache, &shared.rules, key, parts, facts, directives.as_ref());
+        fill.may_be_lost(flight.meta().lost());
         Self {
             shared,
             fill,
@@ -92,6 +93,7 @@ impl Job {
         match timer::within(limit, Arc::clone(places).acquire_owned()).await {
             Some(Ok(permit)) => {
                 self.flight.meta().set_place(Some(permit));
+                self.fill.begins_now();
                 // It may have been stored while this one waited for its place.
                 self.stored_meanwhile(parts).map_or(Ok(()), Err)
             }
@@ -135,6 +137,9 @@ impl Job {
             Err(error) => Err(error),
         };
         self.flight.meta().set_place(None);
+        if answer.is_ok() {
+            self.flight.meta().is_answered();
+        }
         self.hear(answer)
     }
 

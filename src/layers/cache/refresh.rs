@@ -6,12 +6,11 @@ use super::{
     exchange::run,
     job::Job,
     layer::Shared,
-    stand_in::BACK_OFF,
 };
 use crate::{
     cache::{Act, BoxError, Facts},
     clock::Moment,
-    entry::Entry,
+    entry::{BACK_OFF, Entry},
     key::KeyBuf,
     request_stats::RequestStats,
     semantics::{cache_status::Forward, date::Timestamp, fields::strip_connection_fields_but, validator},

@@ -3,12 +3,12 @@
 use super::{ResponseBody, job::Job};
 use crate::{
     cache::{Act, Facts, Forwarded, Landing, Over, StoredBody, answer, decide},
+    entry::BACK_OFF,
     outcome::Outcome,
     semantics::cache_status::Forward,
     store::Found,
 };
 use http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER, request::Parts};
-use std::time::Duration;
 
 impl Job {
     /// The stored response, if it may stand in for a failing service (RFC 5861 §4). The service is then left alone for
@@ -16,10 +16,22 @@ impl Job {
     pub(super) fn instead_of_trouble<B>(&mut self, parts: &Parts) -> Option<Response<ResponseBody<B>>> {
         let stale = self.stale(parts, "stale-if-error")?;
         if let Some(entry) = &self.stored {
-            entry.refresh.shut_if_idle(self.shared.cache.now().saturating_add(BACK_OFF));
+            let until = self.shared.cache.now().saturating_add(BACK_OFF);
+            // Before those who wait hear of it, or they would try it too. A refresh has the gate itself.
+            if self.background { entry.refresh.shut_until(until) } else { entry.refresh.shut_if_idle(until) }
         }
         self.end_flight(Over::Failed);
         Some(stale)
+    }
+
+    /// The same, when there is no answer at all.
+    pub(super) fn instead_of_failure<B>(&mut self, parts: &Parts) -> Option<Response<ResponseBody<B>>> {
+        let stale = self.instead_of_trouble(parts);
+        if stale.is_none() {
+            self.count(Outcome::Miss);
+        }
+        self.end_flight(Over::Failed);
+        stale
     }
 
     /// What was stored since the lookup, if it may be served. Those who wait with this request get it too.
@@ -67,6 +79,3 @@ impl Job {
         response
     }
 }
-
-/// After the inner service has failed, it is left alone this long.
-pub(super) const BACK_OFF: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use super::{Found, slot::Slot};
 use crate::{
     entry::Entry,
-    key::{Key, KeyRef},
+    key::{Key, KeyBuf, KeyRef},
     outcome::NotStored,
 };
 use http::{HeaderMap, HeaderName};
@@ -106,10 +106,12 @@ impl Pool {
         let rest = old.without(entry);
         if rest.len() == 0 {
             self.slots.remove(&key);
-        } else if rest.len() < old.len()
-            && let Some((owned, _)) = self.slots.remove(&key)
-        {
-            self.slots.insert_with_lifecycle(owned, Arc::new(rest), &mut gone);
+        } else if rest.len() < old.len() {
+            // In place: what `each` has not yet seen it still will. Nothing to do if it was evicted meanwhile.
+            let mut owned = KeyBuf::default();
+            owned.encoded(key.0);
+            old.replace();
+            let _ = self.slots.replace_with_lifecycle(Key::from(&owned), Arc::new(rest), true, &mut gone);
         }
         true
     }

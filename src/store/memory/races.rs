@@ -133,3 +133,36 @@ fn what_is_stored_while_a_pool_becomes_empty_stays() {
     assert_eq!(memory.evicted(), 0);
     check(&memory);
 }
+
+/// What is invalidated by what it is, and not by its key, is looked for among all there is.
+#[test]
+fn each_sees_what_is_there_all_the_while() {
+    for tenant_share in [None, Some(64 * KIB)] {
+        let memory = Memory::new(Sizes { bytes: 16 * MIB, entries: None, max_object: MIB, tenant_share });
+        let with = |variant: u64| HeaderMap::from_iter([("accept".parse().unwrap(), variant.into())]);
+        let variant = || {
+            let mut variant = Arc::into_inner(entry(16)).unwrap();
+            variant.nominated = ["accept".parse().unwrap()].into();
+            Arc::new(variant)
+        };
+        let stays = variant();
+        let put =
+            |entry: &Arc<Entry>, number| memory.put(key(1, 0), Arc::clone(entry), &with(number), 4, |_| true).unwrap();
+        put(&stays, 0);
+        (1..50).for_each(|resource| put_entry(&memory, 1, resource, &entry(16)).unwrap());
+        thread::scope(|scope| {
+            let looks = scope.spawn(|| {
+                for _ in 0..500 {
+                    let mut seen = false;
+                    memory.each(|_, entry| seen |= std::ptr::eq(entry, &*stays));
+                    assert!(seen);
+                }
+            });
+            while !looks.is_finished() {
+                let goes = variant();
+                put(&goes, 1);
+                memory.remove(key(1, 0).as_bytes(), &goes);
+            }
+        });
+    }
+}

@@ -1,10 +1,6 @@
 //! What is kept under one key: a resource with all its variants.
 
-use crate::{
-    entry::Entry,
-    outcome::NotStored,
-    semantics::vary::write_selecting_values,
-};
+use crate::{entry::Entry, outcome::NotStored, semantics::vary::write_selecting_values};
 use http::{HeaderMap, HeaderName};
 use smallvec::{SmallVec, smallvec};
 use std::sync::{
