@@ -227,6 +227,11 @@ impl Entry {
         is_due(&Lifespan { born: self.received, ..self.lifespan() }, self.early, self.fill_time, now, random)
     }
 
+    /// Whether half of its lifetime, from its arrival on, is over.
+    pub(crate) fn is_past_half(&self, now: Timestamp) -> bool {
+        now.since(self.received) >= self.lifespan().fresh_until.since(self.received) / 2
+    }
+
     /// The head as the inner service sent it, as far as it was kept: for freshening.
     pub(crate) fn origin_head(&self, hit: Option<&HeaderValue>) -> HeaderMap {
         let mut head = self.head.clone();

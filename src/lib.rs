@@ -120,6 +120,7 @@ mod store;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod warm;
 
 pub use bust::bust;
 pub use cache::{
@@ -143,6 +144,10 @@ pub use layers::stats::{StatsFuture, StatsLayer, StatsService};
 pub use outcome::{Bypass, NotStored, Outcome};
 pub use policy::{Effective, NamedPolicy, Policy, PolicyError, PolicyTable, Preset, RequestDirectives};
 pub use semantics::cache_control_writer::CacheControl;
+pub use warm::{
+    SitemapError, WarmPlan, WarmProgress, WarmReport, WarmRequest, WarmResponse, WarmSchedule, WarmSource,
+    WarmedCategory, Warmer, Warming,
+};
 
 /// Guides, for reading. They are the pages of `docs/`, and their examples are tests.
 #[cfg(any(doc, doctest))]

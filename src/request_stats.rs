@@ -22,8 +22,20 @@ struct Counts {
     hits: AtomicU32,
     misses: AtomicU32,
     sets: AtomicU32,
+    /// Those of the sets that were of values.
+    value_sets: AtomicU32,
     outcome: Mutex<Option<Outcome>>,
     key: OnceLock<String>,
+    warm: Option<Warm>,
+}
+
+/// What a warmer wants of the caches that its request meets. No client can put it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Warm {
+    /// Whatever is stored is made anew; else what is past half of its lifetime.
+    pub(crate) force: bool,
+    /// It is about values, and not about responses.
+    pub(crate) values: bool,
 }
 
 /// In the extensions of a request whose answer may be stored: what is written into its head would be told to others.
@@ -38,6 +50,32 @@ impl RequestStats {
     /// Those of the request with these extensions, if it is counted.
     pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
+    }
+
+    /// Of something that a warmer asks for.
+    pub(crate) fn of_warmer(warm: Warm) -> Self {
+        Self(Arc::new(Counts { warm: Some(warm), ..Counts::default() }))
+    }
+
+    /// What a warmer wants of the stored response, if it is one that asks.
+    pub(crate) fn warm(&self) -> Option<Warm> {
+        self.0.warm.filter(|warm| !warm.values)
+    }
+
+    /// What a warmer wants of the values that this task looks up, if it is one that asks.
+    pub(crate) fn warm_values() -> Option<Warm> {
+        CURRENT.try_with(|stats| stats.0.warm).ok().flatten().filter(|warm| warm.values)
+    }
+
+    /// What became of the request, and whether a response was accepted for storage.
+    pub(crate) fn told(&self) -> (Option<Outcome>, bool) {
+        let outcome = *self.0.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        (outcome, self.0.sets.load(Relaxed) > self.0.value_sets.load(Relaxed))
+    }
+
+    /// Hits, misses and sets.
+    pub(crate) fn counts(&self) -> [u32; 3] {
+        [&self.0.hits, &self.0.misses, &self.0.sets].map(|count| count.load(Relaxed))
     }
 
     /// Tells it what a cache did with the request with these extensions.
@@ -77,6 +115,12 @@ impl RequestStats {
         self.0.sets.fetch_add(1, Relaxed);
     }
 
+    /// A value was accepted for storage.
+    pub(crate) fn set_value(&self) {
+        self.0.value_sets.fetch_add(1, Relaxed);
+        self.set();
+    }
+
     /// What a cache did with a value.
     pub(crate) fn value(&self, outcome: Outcome) {
         match outcome {
@@ -103,7 +147,7 @@ impl RequestStats {
         for name in [X_CACHE, X_CACHE_HITS, X_CACHE_MISSES, X_CACHE_SETS, X_CACHE_KEY] {
             headers.remove(name);
         }
-        let Counts { hits, misses, sets, outcome, key } = &*self.0;
+        let Counts { hits, misses, sets, outcome, key, .. } = &*self.0;
         if let Some(outcome) = *outcome.lock().unwrap_or_else(PoisonError::into_inner) {
             headers.insert(X_CACHE, HeaderValue::from_static(word(outcome)));
         }

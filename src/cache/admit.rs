@@ -80,6 +80,10 @@ impl Facts {
         Self(self.0 & (Self::CREDENTIALS.0 | Self::ONE_USER.0))
     }
 
+    pub(crate) const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }

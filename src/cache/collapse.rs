@@ -210,7 +210,7 @@ impl Cache {
 pub(crate) struct Asking<'a> {
     pub(crate) bytes: &'a [u8],
     /// What its answer can be invalidated by, as far as that is known before.
-    pub(crate) footprint: &'a dyn Fn() -> Footprint,
+    pub(crate) footprint: &'a (dyn Fn() -> Footprint + Sync),
     pub(crate) wait_limit: Duration,
     pub(crate) may_lead: bool,
 }

@@ -142,7 +142,9 @@ impl Cache {
         self.0.policy.clone()
     }
 
-    /// Drops everything held. Responses that are being made are not affected; [`Selector::everything`] catches those.
+    /// Drops everything held. Responses that are being made are not affected;
+    /// [`Selector::everything`](crate::Selector::everything)
+    /// catches those.
     pub fn clear(&self) {
         self.0.memory.clear();
     }

@@ -284,7 +284,7 @@ impl<T: Serialize + Send + Sync + 'static> Kind<T> {
         match site.cache.keep_value(&site.key, &entry) {
             Ok(()) => {
                 if let Some(stats) = RequestStats::current() {
-                    stats.set();
+                    stats.set_value();
                 }
             }
             Err(reason) => site.cache.counters().not_stored(reason),

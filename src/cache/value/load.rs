@@ -8,6 +8,7 @@ use crate::{
     cache::{Asking, Cache, Facts, FillLead, Filling, FlightKey, HandOver, Joined, Landing, Over, timer},
     entry::{BACK_OFF, Entry},
     outcome::{NotStored, Outcome},
+    request_stats::RequestStats,
     semantics::{date::Timestamp, reuse::Reuse},
 };
 use http::HeaderMap;
@@ -100,6 +101,9 @@ where
     let Some(entry) = site.find() else { return Step::Load(load, None) };
     let Some(value) = held(&entry) else { return Step::Load(load, None) };
     let now = site.cache.now();
+    if is_to_be_warmed(&entry, now) {
+        return Step::Load(load, Some(entry));
+    }
     let (outcome, refresh) = match entry.lifespan().reuse(None, now) {
         Reuse::Fresh => {
             let early = now >= entry.refresh_from && entry.wants_refresh(now, site.cache.random());
@@ -116,6 +120,11 @@ where
     Step::Done(value)
 }
 
+/// A warmer asks, and wants another.
+fn is_to_be_warmed(entry: &Entry, now: Timestamp) -> bool {
+    RequestStats::warm_values().is_some_and(|warm| warm.force || entry.is_past_half(now))
+}
+
 /// Loading has failed a moment ago, and what is kept may be used meanwhile.
 fn may_stand_in(entry: &Entry, now: Timestamp) -> bool {
     entry.refresh.is_shut(now) && entry.lifespan().allows_error(None, now)
@@ -127,6 +136,9 @@ where
 {
     let now = site.cache.now();
     let Some(entry) = site.find() else { return Step::Load(load, stale) };
+    if is_to_be_warmed(&entry, now) {
+        return Step::Load(load, Some(entry));
+    }
     let outcome = match entry.lifespan().reuse(None, now) {
         Reuse::Fresh => Outcome::Hit,
         Reuse::WhileRevalidating => Outcome::Stale,

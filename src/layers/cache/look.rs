@@ -41,7 +41,7 @@ pub(super) fn look<S, R, ReqBody, ResBody>(
     shared: &Arc<Shared>,
     inner: &S,
     mut parts: Parts,
-    facts: Facts,
+    mut facts: Facts,
     key: &KeyBuf,
     now: Timestamp,
     content: &Content<R>,
@@ -62,8 +62,15 @@ where
     if rules.observe_only {
         cache.observed().look(key.as_bytes(), now);
     }
-    let refetch = facts.has(Facts::REFETCH);
+    let stats = RequestStats::of(&parts.extensions).cloned();
     let found = if rules.observe_only { Found::Nothing } else { cache.find(key.as_bytes(), &parts.headers) };
+    if let Some(warm) = stats.as_ref().and_then(RequestStats::warm)
+        && let Found::Entry(entry) = &found
+        && (warm.force || entry.is_past_half(now))
+    {
+        facts = facts.with(Facts::REFETCH);
+    }
+    let refetch = facts.has(Facts::REFETCH);
     let (stored, forward) = match found {
         Found::Entry(entry) if refetch => (Some(entry), Forward::Request),
         Found::Entry(entry) if entry.lifespan().is_fresh(now) => (Some(entry), Forward::Request),
@@ -74,15 +81,15 @@ where
     let credentials = facts.has(Facts::CREDENTIALS);
     let verdict =
         stored.as_deref().filter(|_| !refetch).map(|entry| decide(entry, credentials, directives.as_ref(), rules, now));
-    let count = |parts: &Parts, outcome| {
+    let count = |outcome| {
         cache.counters().count(outcome);
-        if let Some(stats) = RequestStats::of(&parts.extensions) {
+        if let Some(stats) = &stats {
             stats.outcome(outcome);
             stats.key(|| Key::from(key).to_string());
         }
     };
     let serve = |entry: &Entry, parts: &Parts, outcome, detail| {
-        count(parts, outcome);
+        count(outcome);
         let mut response = answer(entry, &parts.method, &parts.headers, facts, now);
         say_hit(&mut response, cache.status_line(), entry, key, now, detail);
         response.map(ResponseBody::stored)
@@ -90,7 +97,7 @@ where
     let early = |entry: &Entry| now >= entry.refresh_from && entry.wants_refresh(now, cache.random());
     let (stored, act, forward) = match (stored, verdict) {
         (Some(entry), Some(Act::Serve)) if is_whole(&parts.method, facts) && !cache.status_line().is_debug() => {
-            count(&parts, Outcome::Hit);
+            count(Outcome::Hit);
             if early(&entry) {
                 refresh(shared, inner, parts, Arc::clone(&entry), key.clone(), facts, now, content.clone());
             }
