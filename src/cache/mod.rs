@@ -143,8 +143,7 @@ impl Cache {
     }
 
     /// Drops everything held. Responses that are being made are not affected;
-    /// [`Selector::everything`](crate::Selector::everything)
-    /// catches those.
+    /// [`Selector::everything`](crate::Selector::everything) catches those.
     pub fn clear(&self) {
         self.0.memory.clear();
     }
