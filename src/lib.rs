@@ -75,17 +75,50 @@
 //! | `CacheLayer`, `CompressionLayer`, handler | each coding is stored, hits cost no compression |
 //! | `CompressionLayer`, `CacheLayer`, handler | one copy is stored, each hit is compressed again |
 //! | `CacheLayer`, `ConcurrencyLimitLayer`, handler | a hit takes no permit, and waits for none |
-//! | `TimeoutLayer`, `CacheLayer`, handler | a slow miss is cut off, and stores nothing |
+//! | `TimeoutLayer`, `CacheLayer`, handler | a slow miss is cut off for its client; the fill goes on in the background, and is stored |
+//! | `CacheLayer`, `TimeoutLayer`, handler | a slow fill ends, with an answer or an error that is not stored |
+//!
+//! # Misses at the same time
+//!
+//! Requests that miss the same thing at the same time share one fill. Those who wait get what the first one gets, if it may
+//! be stored, need not be validated, and is theirs: their own key, their own `Vary` values, nothing that was invalidated
+//! before they came. Otherwise each asks for itself, at once. Nobody waits longer than
+//! [`wait_limit`](Policy::wait_limit), twice at most, and a resource that gives nothing to store is remembered, so that
+//! nobody waits for it at all. If the first client leaves, the fill goes on in the background, outside of its task locals
+//! and within its tracing span; [`Cache::shutdown`] ends what is left. The waiting needs a tokio runtime with timers.
 //!
 //! # Bodies
 //!
 //! The first client gets the bytes as the inner service yields them; they are written down on the way and stored once the
-//! body has ended as it should. A body that is too long, breaks off, or is not as long as was declared goes on to its
-//! client just as it is, and is not stored. Event streams, upgrades and everything that is not stored pass through
-//! untouched.
+//! body has ended as it should. Others read along where the length is declared, and wait for the end where it is not. A
+//! slow reader slows nobody. A body that is too long, breaks off, or is not as long as was declared goes on to its
+//! client just as it is, and is not stored; one who reads along hears of it as an error of the body, which is why bodies
+//! fail with a boxed error here. Event streams, upgrades and everything that is not stored pass through untouched.
 //!
-//! The guides go further: [safe authenticated caching](guides::safe_authenticated_caching) and
-//! [what to cache](guides::what_to_cache).
+//! # What changes
+//!
+//! Time ends the use of a stored response, and so does [`Cache::invalidate`] with a [`Selector`], [`Cache::changed`] with the
+//! name of what has changed, and every successful unsafe request. An invalidation is a record in one ordered log, and each
+//! fill is stamped with its end before it begins: what was being made from old data when it was invalidated is never
+//! stored, and never given to anyone who came later.
+//!
+//! ```
+//! use larder::{Cache, Policy, Selector};
+//! use std::time::Duration;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+//! # let cache = Cache::in_memory(1 << 20);
+//! let dashboards = Policy::fresh_for(Duration::from_secs(600)).per_tenant().tags(["dashboard"]).depends_on(["People"]);
+//! # let _ = dashboards;
+//! cache.invalidate(Selector::tag("dashboard").within(1)).await?;
+//! cache.changed("People").tenant(1).id(17).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! What is no response can be kept in the same way: see [`Value`]. [`Warmer`] asks before anybody else does.
+//!
+//! The guides go further: [safe authenticated caching](guides::safe_authenticated_caching),
+//! [what to cache](guides::what_to_cache) and [refreshing](guides::refreshing).
 //!
 //! # Features
 //!

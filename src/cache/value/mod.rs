@@ -35,7 +35,7 @@ use std::{
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Infallible> {
 /// let cache = Cache::in_memory(1 << 20);
-/// let tenant = Identity::new().tenant(1);
+/// let tenant = Identity::new().with_tenant(1);
 /// let report = cache
 ///     .value(&REPORT)
 ///     .for_identity(&tenant)
