@@ -286,6 +286,11 @@ pub(crate) fn scheme(parts: &Parts) -> Option<&Scheme> {
     parts.extensions.get::<Scheme>()
 }
 
+/// Whether a request may be meant as one of another method than it has.
+pub(crate) fn overrides_method(headers: &HeaderMap, uri: &Uri) -> bool {
+    Facts::of(headers).has(Facts::METHOD_OVERRIDE) || uri.query().is_some_and(names_a_method)
+}
+
 /// Whether a query has the parameter `_method`, by which some frameworks let a form choose another method.
 fn names_a_method(query: &str) -> bool {
     (query.contains("_method") || query.contains('%'))

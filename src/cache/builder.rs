@@ -162,7 +162,7 @@ impl CacheBuilder {
     /// How many fills may run at once, so that what is invalidated together does not overwhelm the inner service when it is
     /// asked for again. Over it a request gets a stale response where stale-if-error allows that, else it waits as long as
     /// [`Policy::wait_limit`] says, then it gets `503 Service Unavailable` with `Retry-After`. A fill counts until the head of
-    /// its answer is there; a resource known to give nothing that can be stored does not count. Default: no limit.
+    /// its answer is there, and 5 seconds at most once its client has gone; a resource known to give nothing that can be stored does not count. Default: no limit.
     pub fn fill_limit(mut self, fills: usize) -> Self {
         self.fill_limit = Some(fills);
         self

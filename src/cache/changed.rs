@@ -147,20 +147,30 @@ impl Cache {
                     }
                 }
                 let Some(inner) = cache.upgrade() else { return };
+                let cache = Cache(inner);
+                let now = cache.now();
                 // It was checked before: it cannot fail.
-                let _ = Cache(inner).invalidate(selector.clone()).await;
-                last = moment;
+                let _ = cache.invalidate(selector.clone()).await;
+                // Moments that were missed, by a machine that slept for instance, count once.
+                last = moment.max(SystemTime::from(now));
             }
         });
         Ok(Schedule(stop))
     }
 
     async fn tell(&self, changes: &[Changed]) -> Result<Invalidated, InvalidateError> {
-        let mut selectors = Vec::new();
+        let (mut selectors, mut fault) = (Vec::new(), None);
         for changed in changes {
-            selectors.extend(self.0.dependencies.selectors_of(changed).await);
+            for selector in self.0.dependencies.selectors_of(changed).await {
+                // What one closure says wrongly keeps nothing else from being told.
+                match self.records(&selector) {
+                    Ok(_) => selectors.push(selector),
+                    Err(error) => fault = Some(error),
+                }
+            }
         }
-        self.invalidate_many(selectors).await
+        let told = self.invalidate_many(selectors).await;
+        fault.map_or(told, Err)
     }
 }
 
@@ -205,7 +215,7 @@ impl Changes {
     ///
     /// # Errors
     ///
-    /// If what a closure selects does not say what it should.
+    /// If what a closure selects does not say what it should. The rest is told all the same.
     pub async fn commit(self) -> Result<Invalidated, InvalidateError> {
         self.cache.tell(&self.all).await
     }

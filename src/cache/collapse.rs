@@ -201,7 +201,8 @@ impl Cache {
         !slow
             && (*stamp == self.ledger().applied() || {
                 let claim = Claim { stamp: *stamp, footprint: &(asking.footprint)(), key: asking.bytes };
-                self.ledger().standing(claim, &Checked::default()) == Standing::Good
+                let checked = Checked::default();
+                self.ledger().admits(claim, &checked) && self.ledger().standing(claim, &checked) == Standing::Good
             })
     }
 }

@@ -164,10 +164,12 @@ impl Fill {
     }
 
     /// Whether the last answer was longer than what is stored, which is remembered for a while.
-    pub(crate) fn is_known_too_large(&self, received: Timestamp) -> bool {
+    pub(crate) fn is_known_too_long(&self, received: Timestamp) -> bool {
         let known = self.cache.uncacheable();
         !known.is_empty()
-            && known.recall(self.remembered_by(), received).is_some_and(|known| known.why == NotStored::TooLarge)
+            && known
+                .recall(self.remembered_by(), received)
+                .is_some_and(|known| matches!(known.why, NotStored::TooLarge | NotStored::Abandoned))
     }
 
     /// Remembers that the resource gives nothing that can be stored, if that lies in the response. `by_head` tells that its
@@ -275,8 +277,9 @@ impl Fill {
     }
 
     /// What a stored response was tagged with, it still is when it is freshened.
-    pub(crate) fn keep_tags(&mut self, stored: &Tags) {
+    pub(crate) fn keep_tags(&mut self, stored: &Tags) -> Result<(), NotStored> {
         self.tags = std::mem::take(&mut self.tags).with(stored);
+        if self.tags.are_too_many() { Err(NotStored::TooManyTags) } else { Ok(()) }
     }
 
     /// Takes in a 304 to a validation of `entry` (RFC 9111 §4.3.4).

@@ -1,6 +1,7 @@
 //! Fills that outlive those who have started them.
 
-use super::{Cache, FillFlight};
+use super::{Cache, FillFlight, timer};
+use crate::policy::FillRules;
 use std::{
     fmt,
     future::{Future, poll_fn},
@@ -70,12 +71,17 @@ impl<O: Send + 'static> Leading<O> {
         if flight.waiting() == 0 && (abandon || !(answered || flight.meta().has_asked())) {
             return;
         }
-        // Nobody is kept waiting by what nobody waits for.
-        flight.meta().set_place(None);
         let background = cache.background().clone();
         let going_on = background.spawn(span, async move {
             let mut all = pin!(async move { rest(filling.await).await });
+            // One that hangs does not keep its place among the fills for ever.
+            let mut late = pin!(timer::after(FillRules::DEFAULT_WAIT));
+            let mut in_time = true;
             poll_fn(|cx| {
+                if in_time && late.as_mut().poll(cx).is_ready() {
+                    in_time = false;
+                    flight.meta().set_place(None);
+                }
                 if abandon && flight.poll_deserted(cx).is_ready() {
                     return Poll::Ready(());
                 }

@@ -26,7 +26,7 @@ mod uncacheable;
 mod uses;
 mod value;
 
-pub(crate) use admit::{Admission, BodyFacts, Facts, admit, admit_with_content, client_uri};
+pub(crate) use admit::{Admission, BodyFacts, Facts, admit, admit_with_content, client_uri, overrides_method};
 pub(crate) use answer::{StoredBody, answer, is_whole, nothing_stored, say_hit, stored_body, whole};
 pub(crate) use background::Background;
 pub use background::Shutdown;

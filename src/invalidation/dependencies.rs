@@ -5,9 +5,11 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
+    task::Poll,
 };
 
 /// What depends on what: given to [`CacheBuilder::dependencies`](crate::CacheBuilder::dependencies).
@@ -159,7 +161,11 @@ impl Dependencies {
                     }
                     Dependent::Name(_) => {}
                     Dependent::Selectors(closure) => {
-                        let more = closure(changed.clone()).await;
+                        let more = caught(|| closure(changed.clone())).await.unwrap_or_else(|| {
+                            let name = changed.name();
+                            tracing::warn!(target: "larder::invalidate", name, "a closure of the dependencies panicked");
+                            Vec::new()
+                        });
                         selectors.extend(more.into_iter().flat_map(|selector| selector.narrowed_to(tenant)));
                     }
                 }
@@ -205,6 +211,17 @@ impl Changed {
     pub(crate) fn set_kind(&mut self, kind: ChangeKind) {
         self.kind = kind;
     }
+}
+
+/// What a closure's future comes to, unless either panics.
+async fn caught<F: Future>(closure: impl FnOnce() -> F) -> Option<F::Output> {
+    let mut future = Box::pin(catch_unwind(AssertUnwindSafe(closure)).ok()?);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(_) => Poll::Ready(None),
+    })
+    .await
 }
 
 /// A tag with a place for an id.
@@ -253,8 +270,8 @@ mod tests {
         let mut future = Box::pin(dependencies.selectors_of(changed));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         match future.as_mut().poll(&mut cx) {
-            std::task::Poll::Ready(selectors) => selectors,
-            std::task::Poll::Pending => panic!("nothing here waits"),
+            Poll::Ready(selectors) => selectors,
+            Poll::Pending => panic!("nothing here waits"),
         }
     }
 

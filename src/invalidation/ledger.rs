@@ -131,6 +131,8 @@ struct Position {
     hard: u64,
     soft: u64,
     soft_at: Timestamp,
+    /// The soft one before: what is older than both went stale with it.
+    soft_before: (u64, Timestamp),
     /// When the youngest of them came.
     heard: Timestamp,
     owner: Option<Row>,
@@ -200,6 +202,9 @@ impl Ledger {
             return true;
         }
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if claim.stamp.0 < state.horizon {
+            return false;
+        }
         let news = claim.footprint.iter().filter(|row| !known.contains(row));
         let newest = news.filter_map(|row| state.rows.get(row)).map(Position::newest).max();
         let together =
@@ -281,6 +286,11 @@ struct Touch {
 }
 
 impl Touch {
+    fn and(self, other: Self) -> Self {
+        let soft = self.soft.into_iter().chain(other.soft).min();
+        Self { hard: self.hard || other.hard, soft }
+    }
+
     fn by(mut self, force: Force, at: Timestamp) -> Self {
         match force {
             Force::Hard => self.hard = true,
@@ -323,14 +333,11 @@ impl State {
         }
     }
 
-    fn newest(&self, rows: &[Row]) -> Position {
-        let found = rows.iter().filter_map(|row| self.rows.get(row));
-        found.fold(self.everything, Position::with)
-    }
-
     /// By all rows, and by the bans that are younger than the last check.
     fn newest_of(&self, claim: Claim<'_>, before: u64) -> Touch {
-        let touch = self.newest(claim.footprint).is_after(claim.stamp.0).unwrap_or_default();
+        let rows = claim.footprint.iter().filter_map(|row| self.rows.get(row)).chain([&self.everything]);
+        let touches = rows.filter_map(|position| position.is_after(claim.stamp.0));
+        let touch = touches.fold(Touch::default(), Touch::and);
         let bans = self.bans.iter().rev().take_while(|ban| ban.generation > before);
         let bans = bans.filter(|ban| ban.seq > claim.stamp.0 && ban.what.selects(claim.footprint, claim.key));
         bans.fold(touch, |touch, ban| touch.by(ban.force, ban.at))
@@ -422,15 +429,20 @@ impl Position {
     fn hear(&mut self, change: &Change) {
         match change.force {
             Force::Hard => self.hard = change.seq,
-            Force::Soft => (self.soft, self.soft_at) = (change.seq, change.at),
+            Force::Soft => {
+                self.soft_before = (self.soft, self.soft_at);
+                (self.soft, self.soft_at) = (change.seq, change.at);
+            }
         }
         self.heard = change.at;
     }
 
     fn with(self, other: &Self) -> Self {
-        let (soft, soft_at) =
-            if other.soft > self.soft { (other.soft, other.soft_at) } else { (self.soft, self.soft_at) };
-        Self { hard: self.hard.max(other.hard), soft, soft_at, heard: self.heard.max(other.heard), owner: self.owner }
+        let mut softs = [(self.soft, self.soft_at), self.soft_before, (other.soft, other.soft_at), other.soft_before];
+        softs.sort_unstable();
+        let [.., soft_before, (soft, soft_at)] = softs;
+        let (hard, heard) = (self.hard.max(other.hard), self.heard.max(other.heard));
+        Self { hard, soft, soft_at, soft_before, heard, owner: self.owner }
     }
 
     fn newest(&self) -> u64 {
@@ -438,7 +450,9 @@ impl Position {
     }
 
     fn is_after(&self, stamp: u64) -> Option<Touch> {
-        let touch = Touch { hard: self.hard > stamp, soft: (self.soft > stamp).then_some(self.soft_at) };
+        let softs = [self.soft_before, (self.soft, self.soft_at)];
+        let soft = softs.into_iter().find(|(seq, _)| *seq > stamp).map(|(_, at)| at);
+        let touch = Touch { hard: self.hard > stamp, soft };
         (touch != Touch::default()).then_some(touch)
     }
 }

@@ -224,9 +224,14 @@ impl Selector {
                         "all_of([]) names no tag; for everything there is everything()".to_owned(),
                     ));
                 }
-                let selected = tags.iter().map(|tag| Ok(rows.row(tagged(tag)?.0, within)));
-                let selected = selected.collect::<Result<Vec<_>, InvalidateError>>()?.into();
-                vec![Record::Ban(Arc::new(Banned::AllOf { rows: selected, owner }))]
+                let subjects = tags.iter().map(|tag| tagged(tag)).collect::<Result<Vec<_>, InvalidateError>>()?;
+                let local = subjects.iter().map(|(local, _)| rows.row(*local, within)).collect();
+                let mut records = vec![Record::Ban(Arc::new(Banned::AllOf { rows: local, owner }))];
+                if self.is_narrowed() {
+                    let global = subjects.iter().map(|(_, global)| rows.row(*global, Within::Anyone)).collect();
+                    records.push(Record::Ban(Arc::new(Banned::AllOf { rows: global, owner: None })));
+                }
+                records
             }
             What::Group { authority, name } => {
                 named("group", name)?;

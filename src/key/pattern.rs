@@ -29,7 +29,7 @@ impl Pattern {
                 '\\' => {
                     let literal =
                         letters.next().ok_or(PatternError("it ends with `\\`, which makes nothing literal"))?;
-                    piece.push(plain(literal));
+                    push_literal(&mut piece, literal);
                 }
                 letter => piece.push(plain(letter)),
             }
@@ -41,9 +41,12 @@ impl Pattern {
     /// Whether it matches the text of this key: all of it, or what follows namespace and version.
     pub(crate) fn matches(&self, key: &[u8]) -> bool {
         let text: String = KeyRef(key).to_string().chars().map(plain).collect();
-        let unit = parts(key).take_while(|(part, _)| matches!(part, Part::Namespace | Part::Version)).count();
-        let rest = text.splitn(unit + 1, ':').nth(unit);
-        self.matches_text(&text) || rest.is_some_and(|rest| unit > 0 && self.matches_text(rest))
+        let unit = parts(key).take_while(|(part, _)| matches!(part, Part::Namespace | Part::Version));
+        let length: usize = unit.map(|(_, value)| PART_HEAD + value.len()).sum();
+        let before = key.get(..length).map_or(0, |unit| KeyRef(unit).to_string().chars().count());
+        let rest = text.char_indices().nth(before).map(|(at, _)| &text[at..]);
+        let rest = rest.and_then(|rest| rest.strip_prefix(':')).filter(|_| length > 0);
+        self.matches_text(&text) || rest.is_some_and(|rest| self.matches_text(rest))
     }
 
     fn matches_text(&self, text: &str) -> bool {
@@ -57,6 +60,20 @@ impl Pattern {
         text.ends_with(&**last)
     }
 }
+
+/// As the text of a key has it: there all but a few signs is escaped.
+fn push_literal(piece: &mut String, literal: char) {
+    if literal.is_ascii_alphanumeric() || "-._~:=,/?&%#[]".contains(literal) {
+        return piece.push(plain(literal));
+    }
+    for byte in literal.encode_utf8(&mut [0; 4]).bytes() {
+        piece.push('%');
+        piece.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789ABCDEF"[usize::from(digit)])));
+    }
+}
+
+/// What stands before the value of a part: its tag and its length.
+const PART_HEAD: usize = 5;
 
 /// The two signs between names and values are one.
 fn plain(letter: char) -> char {

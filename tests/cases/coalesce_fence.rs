@@ -1,8 +1,8 @@
 //! COALESCE: flights and invalidation (O-21, O-29), and flights that hang (O-22).
 
 use crate::{
-    crowd::{Crowd, Stopwatch, at_rest, ms, pass},
-    support::{App, Inner, MINUTE, Reply, Script, plain, settle, until},
+    crowd::{Crowd, Stopwatch, at_rest, ms, pass, threads},
+    support::{App, HOUR, Inner, MINUTE, Reply, Script, plain, settle, until},
 };
 use http::{Request, request::Builder};
 use larder::{Identity, Policy, Selector, assert_hit, assert_miss};
@@ -342,9 +342,8 @@ async fn o_22_what_hangs_in_the_background_ends() {
 /// last purge before the request had returned.
 #[test]
 fn o_29_readers_that_wait_for_each_other() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
-    runtime.block_on(async {
-        for streamed in [false, true] {
+    threads().block_on(async {
+        for (streamed, tagged) in [(false, false), (true, false), (false, true), (true, true)] {
             let (version, purged) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(1)));
             let seen = Arc::clone(&version);
             let inner = Inner::by(move |_| {
@@ -352,12 +351,14 @@ fn o_29_readers_that_wait_for_each_other() {
                 let body = Script::new().data(text[..3].to_owned()).pause(ms(0)).data(text[3..].to_owned());
                 Reply::ok("").cc("max-age=60").body(if streamed { body.exact(6) } else { body })
             });
-            let app = App::new(Policy::from_response(), inner);
+            // What the answer is tagged with is known when its head is there.
+            let app = App::new(Policy::from_response().tag_with(|_, _| ["page"]), inner);
+            let selector = if tagged { Selector::tag("page") } else { Selector::resource("/x") };
             let readers: Vec<_> = (0..8)
                 .map(|_| {
                     let (app, purged) = (app.clone(), Arc::clone(&purged));
                     tokio::spawn(async move {
-                        for _ in 0..1500 {
+                        for _ in 0..1000 {
                             let oldest = purged.load(SeqCst);
                             let got = app.get("/x").await;
                             assert!(got.text().parse::<u64>().unwrap() >= oldest, "{} < {oldest}", got.text());
@@ -367,7 +368,7 @@ fn o_29_readers_that_wait_for_each_other() {
                 .collect();
             while !readers.iter().all(tokio::task::JoinHandle::is_finished) {
                 let now = version.fetch_add(1, SeqCst) + 1;
-                app.purge("/x").await;
+                app.cache.invalidate(selector.clone()).await.unwrap();
                 purged.store(now, SeqCst);
                 tokio::task::yield_now().await;
             }
@@ -384,4 +385,54 @@ fn o_29_readers_that_wait_for_each_other() {
             until("the end", || app.inner.busy().now() == 0).await;
         }
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn o_22_a_hung_fill_does_not_keep_its_key_for_the_hard_timeout() {
+    let inner = Inner::by(|call| {
+        let reply = Reply::ok(format!("v{}", call.number)).cc("max-age=60");
+        reply.after(if call.number == 1 { Duration::from_secs(100_000) } else { ms(50) })
+    });
+    let app = App::new(Policy::from_response().hard_timeout(ms(2000)), inner);
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        statuses.push(app.get("/x").await.status.as_u16());
+        pass(1000).await;
+    }
+    assert_eq!(statuses[19], 200, "{statuses:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn o_22_a_hung_fill_does_not_keep_its_key_stale_for_the_soft_timeout() {
+    let inner = Inner::by(|call| {
+        let reply = Reply::ok(format!("v{}", call.number)).cc("max-age=60");
+        reply.after(if call.number == 2 { Duration::from_secs(100_000) } else { ms(50) })
+    });
+    let app = App::new(Policy::from_response().stale_if_error(HOUR).soft_timeout(ms(300)), inner);
+    app.get("/x").await;
+    app.advance(61);
+    for _ in 0..20 {
+        app.get("/x").await;
+        pass(1000).await;
+    }
+    assert_hit!(app.get("/x").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn o_22_a_fill_that_lost_its_flight_is_not_stored() {
+    for newer in ["no-store", "private", "max-age=10"] {
+        let gate = Arc::new(Notify::new());
+        let held = Arc::clone(&gate);
+        let inner = Inner::by(move |call| match call.number {
+            1 => Reply::ok("old").cc("max-age=600").gate(&held),
+            _ => Reply::ok("new").cc(newer),
+        });
+        let app = App::new(Policy::from_response().wait_limit(ms(1000)), inner);
+        let crowd = Crowd::get(&app, 2, "/x").await;
+        pass(1500).await;
+        app.advance(20);
+        gate.notify_one();
+        assert_eq!(crowd.all().await[1].text(), "new");
+        assert_eq!(app.get("/x").await.text(), "new", "{newer}");
+    }
 }

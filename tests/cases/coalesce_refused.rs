@@ -100,12 +100,6 @@ async fn o_20_uncacheable_leader_response_is_not_shared() {
             assert_eq!((app.inner.busy().most(), app.calls()), (50, 51), "{kind}: side by side");
             at_rest(&app, 51);
             assert_eq!((app.stats().resources, app.stats().collapsed), (0, 0));
-            if with_credentials
-                && !["private", "Private=field", "set-cookie", "no-store", "CDN-Cache-Control"].contains(&kind)
-            {
-                // It counts as refused for the credentials of the request, which is not remembered: see `found.rs`.
-                continue;
-            }
             // Later requests do not wait for anybody, for a while.
             for _ in 0..2 {
                 let took = each_their_own(&app, 50, asked).await;
@@ -328,5 +322,49 @@ async fn o_20_who_asks_is_known_too_late() {
             assert_eq!(body, user(n));
         }
         assert_eq!((inner.calls(), cache.stats().stored, cache.stats().fills), (50 * (round + 1), 0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn o_20_nobody_waits_for_what_is_validated_each_time() {
+    for directives in ["no-cache", "max-age=0"] {
+        for validated in [false, true] {
+            let inner = Inner::by(move |call| {
+                let known = validated && call.has("if-none-match");
+                let reply = if known { Reply::status(304, "") } else { Reply::ok("x") };
+                reply.cc(directives).with("etag", "\"e\"").after(ms(100))
+            });
+            let app = App::new(Policy::from_response(), inner);
+            let mut took = Vec::new();
+            for _ in 0..3 {
+                let watch = Stopwatch::start();
+                Crowd::get(&app, 20, "/x").await.all().await;
+                took.push(watch.millis());
+            }
+            assert!(took[1..].iter().all(|took| *took <= 110), "{directives}, {validated}: {took:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn o_20_what_is_refused_to_requests_with_credentials_is_remembered_for_them() {
+    type Kind = (&'static str, fn() -> Reply);
+    let kinds: [Kind; 5] = [
+        ("max-age", || Reply::ok("x").cc("max-age=60")),
+        ("vary *", || Reply::ok("x").cc("max-age=60").with("vary", "*")),
+        ("403", || Reply::status(403, "x")),
+        ("event stream", || Reply::ok("x").cc("max-age=60").with("content-type", "text/event-stream")),
+        ("nothing said", || Reply::ok("x")),
+    ];
+    for (what, reply) in kinds {
+        let app = App::new(Policy::from_response(), Inner::by(move |_| reply().after(ms(100))));
+        let mut took = Vec::new();
+        for _ in 0..3 {
+            let watch = Stopwatch::start();
+            let request = |n: usize| Request::get("/x").header("authorization", format!("Bearer {n}"));
+            Crowd::of(&app, 20, request).await.all().await;
+            took.push(watch.millis());
+        }
+        assert!(took[1..].iter().all(|took| *took <= 110), "{what}: {took:?}");
     }
 }

@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{runtime::Runtime, task::JoinHandle, time::Instant};
 
 /// Requests under way, each in a task of its own, begun one after the other.
 pub(crate) struct Crowd(Vec<JoinHandle<Result<Got, Down>>>);
@@ -184,6 +184,22 @@ impl Door {
     pub(crate) fn call(&self) {
         assert!(self.way() != Way::PanicsWhenCalled, "the service panics, as it should in this test");
     }
+}
+
+/// Several threads, so that what is not fenced races.
+pub(crate) fn threads() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap()
+}
+
+/// More patient than `until`: the threads of a busy machine take their time.
+pub(crate) async fn patiently(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..10_000_000 {
+        if holds() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("it never came to this: {what}");
 }
 
 /// Everything is over: no fill and no task is left, and each request was counted once.

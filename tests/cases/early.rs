@@ -137,9 +137,10 @@ async fn jitter_spreads_the_end_of_lifetimes() {
     assert_eq!(app.get("/0").await.header("cache-control"), "max-age=1000", "clients are told what was said");
 }
 
-/// Half as long again each time that nothing has changed, half as long each time that it has.
+/// Half as long again each time that nothing has changed, half as long each time that something has.
 #[tokio::test(start_paused = true)]
 async fn adaptive_lifetimes_follow_the_changes() {
+    let bounds = || Policy::fresh_for(secs(60)).adaptive_lifetime(secs(20)..=secs(180));
     let text = Arc::new(AtomicUsize::new(0));
     for validator in [false, true] {
         text.store(0, SeqCst);
@@ -150,32 +151,30 @@ async fn adaptive_lifetimes_follow_the_changes() {
                 if call.header("if-none-match") == tag { Reply::status(304, "") } else { Reply::ok(tag.clone()) };
             if validator { reply.with("etag", tag) } else { reply }
         });
-        let app = App::new(Policy::fresh_for(secs(80)).adaptive_lifetime(secs(20)..=secs(240)), inner);
+        let app = App::new(bounds(), inner);
         app.get("/x").await;
-        let lives = async |lifetime: u64| {
-            app.advance(lifetime - 1);
-            assert_hit!(app.get("/x").await);
-            app.advance(1);
+        let lives = async |seconds: f64| {
+            let lifetime = Duration::from_secs_f64(seconds);
+            app.clock.advance(lifetime - ms(1));
+            assert_eq!(app.get("/x").await.outcome(), "hit", "{seconds} {validator}");
+            app.clock.advance(ms(1));
             let outcome = app.get("/x").await.outcome();
-            assert!(["miss", "revalidated"].contains(&outcome), "{lifetime} {validator}: {outcome}");
+            assert!(["miss", "revalidated"].contains(&outcome), "{seconds} {validator}: {outcome}");
         };
-        for lifetime in [80, 120, 180, 240, 240] {
-            lives(lifetime).await;
+        for seconds in [60.0, 90.0, 135.0, 180.0] {
+            lives(seconds).await;
         }
         // Each change is found at the end of the lifetime before.
-        for (before, changed) in
-            [(240, true), (120, true), (60, true), (30, true), (20, true), (20, false), (30, false)]
-        {
+        let after =
+            [(180.0, true), (90.0, true), (45.0, true), (22.5, true), (20.0, true), (20.0, false), (30.0, false)];
+        for (before, changed) in after {
             text.fetch_add(usize::from(changed), SeqCst);
             lives(before).await;
         }
-        lives(45).await;
+        lives(45.0).await;
     }
     // What a response states stays as it was stated.
-    let app = App::new(
-        Policy::fresh_for(secs(60)).adaptive_lifetime(secs(20)..=secs(240)),
-        Inner::by(|_| Reply::ok("x").cc("max-age=30")),
-    );
+    let app = App::new(bounds(), Inner::by(|_| Reply::ok("x").cc("max-age=30")));
     for _ in 0..3 {
         assert_miss!(app.get("/x").await);
         app.advance(29);

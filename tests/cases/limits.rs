@@ -1,7 +1,7 @@
 //! RES: so many fills at once (fill limit), so many keys (O-40), and failure for all of them (O-41).
 
 use crate::{
-    crowd::{Crowd, Door, Stopwatch, Way, at_rest, ms, pass},
+    crowd::{Crowd, Door, Stopwatch, Way, at_rest, ms, pass, patiently, threads},
     support::{App, HOUR, Inner, MINUTE, Random, Reply, Script, plain, settle, until},
 };
 use http::Request;
@@ -308,8 +308,7 @@ async fn o_41_failure_amplification() {
 /// The same on four threads, where those who wait are woken while the failure is still being dealt with.
 #[test]
 fn o_41_failure_amplification_on_threads() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
-    runtime.block_on(async {
+    threads().block_on(async {
         for round in 0..300 {
             let count = Arc::new(AtomicUsize::new(0));
             let failures = Arc::clone(&count);
@@ -329,4 +328,57 @@ fn o_41_failure_amplification_on_threads() {
             settle().await;
         }
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_for_a_place_looks_again() {
+    let inner = Inner::by(|call| match call.number {
+        1 => Reply::down().after(ms(100)),
+        _ => Reply::ok("x").cc("max-age=60").after(ms(100)),
+    });
+    let app = App::with(Cache::builder().fill_limit(1), Policy::from_response(), inner);
+    let watch = Stopwatch::start();
+    let results = Crowd::get(&app, 100, "/x").await.results().await;
+    let refused = results.iter().flatten().filter(|got| got.status == 503).count();
+    assert!(app.calls() <= 3 && refused == 0, "{} calls, {refused} refused, {} ms", app.calls(), watch.millis());
+}
+
+#[test]
+fn o_41_one_attempt_when_a_refresh_fails_that_others_wait_for() {
+    threads().block_on(async {
+        for round in 0..500 {
+            let gate = Arc::new(Notify::new());
+            let held = Arc::clone(&gate);
+            let inner = Inner::by(move |call| match call.number {
+                1 => Reply::ok("old").cc("max-age=60, stale-while-revalidate=60, stale-if-error=6000"),
+                2 => Reply::down().gate(&held),
+                _ => Reply::down(),
+            });
+            let app = App::new(Policy::from_response(), inner);
+            app.get("/x").await;
+            app.advance(61);
+            app.get("/x").await;
+            patiently("a refresh", || app.calls() == 2).await;
+            app.advance(60);
+            let crowd = Crowd::get(&app, 20, "/x").await;
+            gate.notify_one();
+            assert!(crowd.all().await.iter().all(|got| got.text() == "old"));
+            assert_eq!(app.calls(), 2, "round {round}: one attempt in each back-off");
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn o_41_bodies_that_break_off_are_failures_too() {
+    let inner = Inner::by(|call| {
+        let reply = Reply::ok("old").cc("max-age=60");
+        if call.number == 1 { reply } else { reply.body(Script::new().data("n").pause(ms(10)).fail()) }
+    });
+    let app = App::new(Policy::from_response().stale_if_error(HOUR), inner);
+    app.get("/x").await;
+    app.advance(61);
+    for _ in 0..3 {
+        Crowd::get(&app, 20, "/x").await.all().await;
+    }
+    assert!(app.calls() <= 3, "{} calls", app.calls());
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     crowd::{Crowd, Door, Stopwatch, Way, at_rest, collapsed, counted, ms, pass},
-    support::{App, Call, HOUR, Inner, Reply, Script, plain, settle, until},
+    support::{App, Call, HOUR, Inner, MINUTE, Reply, Script, plain, settle, until},
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -400,4 +400,66 @@ async fn timeouts_that_meet() {
     until("the end", || app.stats().fills == 0 && app.stats().background == 0).await;
     assert!(counted(&app.stats()) <= 20);
     assert_eq!(app.get("/x").await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hard_timeout_holds_for_what_is_known_to_be_uncacheable() {
+    let inner = Inner::by(|call| {
+        let reply = Reply::ok("x").cc("private");
+        if call.number > 10 { reply.after(ms(10_000)) } else { reply }
+    });
+    let app = App::new(Policy::from_response().hard_timeout(ms(1000)), inner);
+    for _ in 0..10 {
+        app.get("/x").await;
+    }
+    assert_eq!(app.get("/x").await.status, 504);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_place_in_the_background_is_no_failure_of_the_service() {
+    let inner = Inner::by(|call| {
+        let reply = Reply::ok(format!("v{}", call.number)).cc("max-age=60");
+        if call.uri.path() == "/slow" { reply.after(ms(1000)) } else { reply }
+    });
+    let policy = Policy::from_response().stale_while_revalidate(MINUTE);
+    let app = App::with(Cache::builder().background_limit(1), policy, inner);
+    app.get("/x").await;
+    app.get("/slow").await;
+    app.advance(61);
+    app.get("/slow").await;
+    app.get("/x").await;
+    pass(2000).await;
+    assert_stale!(app.get("/x").await);
+    pass(10).await;
+    assert_hit!(app.get("/x").await);
+    assert_eq!(app.stats().failed_refreshes, 0);
+}
+
+/// The fill that a soft timeout answers in place of goes on, also where nobody may wait for it.
+#[tokio::test(start_paused = true)]
+async fn after_the_soft_timeout_a_fill_that_nobody_can_join_goes_on() {
+    let policy = Policy::from_response().stale_if_error(HOUR).soft_timeout(ms(100)).wait_limit(Duration::ZERO);
+    let app = app(policy, new_after(500));
+    app.get("/x").await;
+    app.advance(61);
+    assert_eq!(app.get("/x").await.text(), "old");
+    pass(1000).await;
+    assert_hit!(app.get("/x").await);
+    at_rest(&app, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_soft_timeout_a_fill_that_waits_for_the_service_goes_on() {
+    let door = Door::new(Way::Open);
+    let inner = Inner::by(|call| Reply::ok(format!("v{}", call.number)).cc("max-age=60"));
+    let policy = Policy::from_response().stale_if_error(HOUR).soft_timeout(ms(100));
+    let app = App::new(policy, inner.behind(&door));
+    app.get("/x").await;
+    app.advance(61);
+    door.turn(Way::Shut);
+    assert_eq!(app.get("/x").await.text(), "v1");
+    pass(1000).await;
+    door.turn(Way::Open);
+    pass(1000).await;
+    assert_hit!(app.get("/x").await);
 }

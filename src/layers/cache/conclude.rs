@@ -178,7 +178,7 @@ impl Job {
             return Err(NotStored::TooLarge);
         }
         // Not each of many requests writes down what was too long the last time.
-        if declared.is_none() && self.lead.is_none() && self.fill.is_known_too_large(received) {
+        if declared.is_none() && self.lead.is_none() && self.fill.is_known_too_long(received) {
             let key = FlightKey::new(self.fill.key(), &parts.headers, self.facts, &[]);
             self.lead = Some(self.shared.cache.lead_alone(&key).ok_or(NotStored::TooLarge)?);
         }

@@ -142,8 +142,8 @@ impl Aside {
         let Shared { cache, rules, .. } = &*self.shared;
         let status = response.status();
         if let Some(change) = change.filter(|_| status.is_success() || status.is_redirection()) {
-            let said = response.extensions_mut().remove::<Invalidates>();
-            cache.invalidate_changed(&change, response.headers(), said.as_ref());
+            // It stays: caches further out hear it too.
+            cache.invalidate_changed(&change, response.headers(), response.extensions().get::<Invalidates>());
         }
         if let Some(watch) = self.watch {
             watch.see(&self.shared, response);

@@ -67,7 +67,7 @@ impl Job {
             head.extensions.insert(tags.clone());
         }
         let allowed = extensions_say.and_then(|()| self.fill.consult(parts, &head));
-        self.fill.keep_tags(&stored.tags);
+        let allowed = self.fill.keep_tags(&stored.tags).and(allowed);
         self.fill.freshen(stored, &head.headers, extensions.get(), allowed)
     }
 

@@ -24,7 +24,7 @@ pin_project! {
         // The inner service is answering.
         Asking { #[pin] future: F, telling: Option<Telling> },
         // The cache is being told what has changed.
-        Telling { told: Pin<Box<dyn Future<Output = ()> + Send>>, response: Option<Response<B>> },
+        Telling { told: Told, response: Option<Response<B>> },
     }
 }
 
@@ -46,9 +46,33 @@ impl Telling {
         Self { cache: cache.clone(), changes: Some(changes) }
     }
 
-    fn tell(mut self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+    fn tell(mut self) -> Option<Told> {
         let changes = self.changes.take()?;
-        Some(Box::pin(commit(changes)))
+        Some(Told { cache: self.cache.clone(), telling: Some(Box::pin(commit(changes))) })
+    }
+}
+
+/// A change being told. If the client goes away meanwhile, it is told in the background.
+struct Told {
+    cache: Cache,
+    telling: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Told {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(telling) = &mut self.telling {
+            ready!(telling.as_mut().poll(cx));
+            self.telling = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if let Some(telling) = self.telling.take() {
+            self.cache.background().spawn(Span::current(), telling);
+        }
     }
 }
 
@@ -96,7 +120,7 @@ where
                     state.set(State::Telling { told, response: Some(response) });
                 }
                 StateProj::Telling { told, response } => {
-                    ready!(told.as_mut().poll(cx));
+                    ready!(told.poll(cx));
                     return Poll::Ready(Ok(response.take().expect("polled after completion")));
                 }
             }

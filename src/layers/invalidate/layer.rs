@@ -1,6 +1,6 @@
 use super::future::{InvalidateFuture, Telling};
 use crate::{
-    cache::Cache,
+    cache::{Cache, overrides_method},
     identity::{Identity, TENANT},
     semantics::invalidation::is_safe,
 };
@@ -71,7 +71,8 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let telling = (!is_safe(request.method())).then(|| {
+        let overridden = overrides_method(request.headers(), request.uri());
+        let telling = (overridden || !is_safe(request.method())).then(|| {
             let identity = request.extensions().get::<Identity>();
             let tenant = identity.and_then(|identity| identity.get(TENANT));
             Telling::of(&self.cache, &self.names, tenant)

@@ -4,8 +4,9 @@
 use axum::{Router, extract::Path, routing::get};
 use http::StatusCode;
 use larder::{Cache, CacheLayer, Policy};
-use larder_attach::{Answer, Calls, Client, serve};
-use std::{future::pending, time::Duration};
+use larder_attach::{Answer, Calls, Client, Wire, serve};
+use std::{future::pending, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer, trace::TraceLayer};
 
@@ -110,6 +111,39 @@ async fn concurrency_limit_over_all_routes() {
     client.get("/x").await.assert_hit();
     assert!(!hanging.is_finished());
     hanging.abort();
+}
+
+/// Those who wait for another's fill take no permit of the limit inside, and wait for none: with one permit, and a leader
+/// who goes away, all others are answered by one call.
+#[tokio::test]
+async fn waiters_take_no_permit() {
+    let (calls, cache, gate) = (Calls::default(), cache(), Arc::new(Notify::new()));
+    let answer = {
+        let (calls, gate) = (calls.clone(), Arc::clone(&gate));
+        get(move || {
+            let text = format!("call {}", calls.next());
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.notified().await;
+                text
+            }
+        })
+    };
+    let app = Router::new().route("/x", answer).layer(GlobalConcurrencyLimitLayer::new(1)).layer(layer(&cache));
+    let address = serve(app).await;
+    let mut leading = Wire::connect(address).await;
+    leading.write(format!("GET /x HTTP/1.1\r\nhost: {address}\r\n\r\n")).await;
+    larder_attach::until(|| calls.count() == 1).await;
+    let waiting: Vec<_> =
+        (0..20).map(|_| tokio::spawn(async move { Client::http1(address).await.get("/x").await })).collect();
+    drop(leading);
+    larder_attach::until(|| cache.stats().background == 1).await;
+    gate.notify_one();
+    for waiting in waiting {
+        assert_eq!(larder_attach::within(waiting).await.unwrap().text(), "call 1");
+    }
+    let stats = cache.stats();
+    assert_eq!((calls.count(), stats.hits + stats.collapsed, stats.fills), (1, 20, 0), "{stats:?}");
 }
 
 /// The inner one sees that the outer one is at work: one stored response, one word on it.
