@@ -80,7 +80,7 @@ async fn play(words: &str, steps: &[Step]) {
 async fn exchange<S, B>(words: &str, scripted: &Scripted, mut service: S, asked: &Asked)
 where
     S: Service<Request<Empty>, Response = Response<B>, Error = Failure>,
-    B: Body<Data = Bytes, Error = Failure>,
+    B: Body<Data = Bytes, Error = Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut request = Request::new(Empty);
     *request.method_mut() = asked.method.clone();
@@ -100,7 +100,7 @@ where
     while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
         match frame {
             Ok(frame) => content.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
-            Err(Failure) => failed = true,
+            Err(_) => failed = true,
         }
         if failed || asked.drops {
             break;
@@ -444,6 +444,14 @@ impl Service<Request<Empty>> for Scripted {
 
 #[derive(Debug)]
 struct Failure;
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("failure")
+    }
+}
+
+impl std::error::Error for Failure {}
 
 /// The body of every request.
 #[derive(Debug, Default)]

@@ -58,6 +58,8 @@ use crate::{
 use collapse::FillFlights;
 use counters::Counters;
 use http::{HeaderMap, HeaderName};
+use smallvec::SmallVec;
+use std::future::Future;
 use std::hash::BuildHasher;
 use std::{
     collections::HashMap,
@@ -312,6 +314,28 @@ impl Cache {
                 cache.sweep();
             }
         });
+    }
+}
+
+tokio::task_local! {
+    /// The caches that this task is filling: what it asks of them meanwhile is a part of that.
+    static FILLING: SmallVec<[u64; 2]>;
+}
+
+impl Cache {
+    /// Whether this task is filling this cache.
+    pub(crate) fn is_filling(&self) -> bool {
+        FILLING.try_with(|filling| filling.contains(&self.id())).unwrap_or(false)
+    }
+
+    /// Runs what fills this cache, if fills are limited: it takes no second place.
+    pub(crate) async fn filling<F: Future>(&self, future: F) -> F::Output {
+        if self.0.fill_places.is_none() {
+            return future.await;
+        }
+        let mut filling = FILLING.try_with(Clone::clone).unwrap_or_default();
+        filling.push(self.id());
+        FILLING.scope(filling, future).await
     }
 }
 

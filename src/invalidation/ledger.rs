@@ -123,6 +123,9 @@ struct State {
     recent_records: usize,
     /// Nothing stamped before this is stored any more: records that would select it may have been dropped.
     horizon: u64,
+    /// The position of the youngest ban that was dropped, and the generation at which all entries had been tried. What was
+    /// stamped before, and has not been tried since, was on its way then.
+    swept: (u64, u64),
 }
 
 /// The youngest records of each force.
@@ -239,6 +242,7 @@ impl Ledger {
         while state.bans.front().is_some_and(|ban| ban.generation <= generation) {
             let seq = state.bans.pop_front().map_or(0, |ban| ban.seq);
             state.horizon = state.horizon.max(seq);
+            state.swept = (state.swept.0.max(seq), generation);
         }
     }
 
@@ -248,6 +252,10 @@ impl Ledger {
         let generation = self.generation.load(Ordering::Acquire);
         let before = checked.generation.load(Ordering::Acquire);
         if before == GONE {
+            return Standing::Gone;
+        }
+        if claim.stamp.0 < state.swept.0 && before < state.swept.1 {
+            checked.generation.store(GONE, Ordering::Release);
             return Standing::Gone;
         }
         let touch = state.changes_since(before, generation, claim).unwrap_or_else(|| state.newest_of(claim, before));

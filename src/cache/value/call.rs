@@ -5,7 +5,7 @@ use crate::{
     cache::{Cache, refreshing},
     entry::{Entry, Held, Life},
     identity::Identity,
-    invalidation::{Footprint, Force, Record, Seq, Subject, Tags, Within},
+    invalidation::{Checked, Claim, Footprint, Force, Record, Seq, Standing, Subject, Tags, Within},
     key::{Key, KeyBuf, Part},
     outcome::{Bypass, Outcome},
     request_stats::RequestStats,
@@ -114,10 +114,13 @@ impl<'a, T: Serialize + Send + Sync + 'static> ValueCall<'a, T> {
         let site = self.key().ok().map(|key| self.site(key));
         // Whatever becomes of saving it, also if this is dropped on the way.
         let invalidating = site.clone().map(Invalidating);
+        let before = site.as_ref().map(Site::begin);
         let saved = save(Arc::clone(&value)).await;
+        // Of two who save at once nobody knows who was the last.
+        let alone = site.as_ref().zip(before).is_some_and(|(site, before)| site.is_untouched(before));
         drop(invalidating);
         saved?;
-        if let Some(site) = site {
+        if let Some(site) = site.filter(|_| alone) {
             self.value.kind.keep(&site, site.begin(), &value);
         }
         Ok(value)
@@ -206,6 +209,12 @@ impl Site {
         Began { stamp, started: self.cache.begin_fill(), at: self.cache.now() }
     }
 
+    /// Whether nothing has invalidated it since then.
+    fn is_untouched(&self, since: Began) -> bool {
+        let claim = Claim { stamp: since.stamp, footprint: &self.footprint, key: self.key.as_bytes() };
+        self.cache.ledger().standing(claim, &Checked::default()) == Standing::Good
+    }
+
     pub(super) fn find(&self) -> Option<Arc<Entry>> {
         find(&self.cache, &self.key)
     }
@@ -253,8 +262,9 @@ impl<T: Serialize + Send + Sync + 'static> Kind<T> {
         let lifetime = match self.lifetime {
             None => self.fresh_for,
             Some(lifetime) => match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lifetime(value))) {
-                Ok(lifetime) => lifetime?,
-                Err(_) => return None,
+                // It is shared with those who wait, and not kept.
+                Ok(lifetime) => lifetime.unwrap_or_default(),
+                Err(_) => Duration::ZERO,
             },
         };
         let received = site.cache.now();

@@ -196,14 +196,16 @@ where
 {
     let permit = match site.cache.fill_places() {
         // A load is not refused: nobody could say how. It waits its turn as long as others wait for each other.
-        Some(places) => timer::within(kind.wait_limit, Arc::clone(places).acquire_owned()).await.and_then(Result::ok),
-        None => None,
+        Some(places) if !site.cache.is_filling() => {
+            timer::within(kind.wait_limit, Arc::clone(places).acquire_owned()).await.and_then(Result::ok)
+        }
+        _ => None,
     };
     let began = site.begin();
     if let Some(lead) = &lead {
         lead.flight().meta().ask();
     }
-    let loaded = load().await;
+    let loaded = site.cache.filling(load()).await;
     drop(permit);
     let value = match loaded {
         Ok(value) => Arc::new(value),

@@ -110,7 +110,7 @@ impl Job {
     pub(super) fn find_room_at_once(&mut self, parts: &Parts) -> bool {
         let cache = &self.shared.cache;
         match cache.fill_places() {
-            Some(places) if !self.uncacheable && !Filling::contains(parts, cache.id()) => {
+            Some(places) if !self.uncacheable && !Filling::contains(parts, cache.id()) && !cache.is_filling() => {
                 let permit = Arc::clone(places).try_acquire_owned().ok();
                 let found = permit.is_some();
                 self.flight.meta().set_place(permit);
@@ -132,7 +132,8 @@ impl Job {
         let answer = match poll_fn(|cx| inner.poll_ready(cx)).await {
             Ok(()) => {
                 self.flight.meta().ask();
-                inner.call(request).await
+                let cache = self.shared.cache.clone();
+                cache.filling(inner.call(request)).await
             }
             Err(error) => Err(error),
         };
