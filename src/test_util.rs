@@ -87,6 +87,18 @@ pub fn outcome(headers: &HeaderMap) -> &'static str {
     }
 }
 
+/// Lifetimes of all sizes, for property tests of our own.
+#[cfg(test)]
+pub(crate) fn duration() -> impl proptest::strategy::Strategy<Value = Duration> {
+    use proptest::prelude::*;
+    prop_oneof![
+        any::<Duration>(),
+        (0..100_000_000_u64).prop_map(Duration::from_millis),
+        Just(Duration::ZERO),
+        Just(Duration::MAX)
+    ]
+}
+
 /// Asserts that a response came from the cache while fresh. The cache is one of [`test_util`](crate::test_util).
 #[macro_export]
 macro_rules! assert_hit {

@@ -254,11 +254,14 @@ impl Landing {
         if *theirs != selecting(&entry.nominated, &waiter.parts.headers) {
             return Share::OtherVariant(entry.nominated.clone());
         }
-        if !waiter.means(query.as_deref(), entry) {
-            return Share::Nothing;
-        }
-        if !waiter.may_have(entry) {
-            return Share::Invalidated;
+        {
+            let place = Place::of(waiter.rules, waiter.parts);
+            if !means(place.query(), query.as_deref(), entry) {
+                return Share::Nothing;
+            }
+            if !waiter.may_have(entry, &place) {
+                return Share::Invalidated;
+            }
         }
         let Some(arriving) = arriving else { return Share::Whole(Arc::clone(entry)) };
         let Some(mut reader) = arriving.tape.reader() else { return Share::Nothing };
@@ -279,25 +282,22 @@ pub(crate) struct Waiter<'a> {
 }
 
 impl Waiter<'_> {
-    /// Whether the queries of both requests are one to the answer (`No-Vary-Search`): that they were to an earlier one does
-    /// not tell.
-    fn means(&self, theirs: Option<&str>, entry: &Entry) -> bool {
-        let place = Place::of(self.rules, self.parts);
-        let own = place.query();
-        own == theirs
-            || no_vary_search(&entry.head).is_some_and(|said| said.normal_query(own) == said.normal_query(theirs))
-    }
-
     /// Whether no record from before this request came selects the response. What it can be known by before the answer
     /// is there was checked when it joined.
-    fn may_have(&self, entry: &Entry) -> bool {
+    fn may_have(&self, entry: &Entry, place: &Place) -> bool {
         let ledger = self.cache.ledger();
         if ledger.applied() == entry.stamp {
             return true;
         }
-        let known = Place::of(self.rules, self.parts).footprint(ledger.rows(), self.rules, self.parts.extensions.get());
+        let known = place.footprint(ledger.rows(), self.rules, self.parts.extensions.get());
         ledger.is_untouched_beside(entry.claim(self.key), &known)
     }
+}
+
+/// Whether the queries of two requests are one to the answer (`No-Vary-Search`): that they were to an earlier one does not
+/// tell.
+fn means(own: Option<&str>, theirs: Option<&str>, entry: &Entry) -> bool {
+    own == theirs || no_vary_search(&entry.head).is_some_and(|said| said.normal_query(own) == said.normal_query(theirs))
 }
 
 fn selecting(nominated: &[HeaderName], request: &HeaderMap) -> Selecting {

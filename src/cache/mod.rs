@@ -20,6 +20,7 @@ mod observe;
 mod place;
 mod refreshing;
 mod status;
+mod table;
 mod tape;
 pub(crate) mod timer;
 mod uncacheable;

@@ -22,6 +22,7 @@ pub(crate) fn adapted(lifetime: Duration, unchanged: bool, (least, most): (Durat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_util::duration;
     use proptest::{num::f64 as float, prelude::*};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -54,15 +55,6 @@ mod tests {
         }
         assert_eq!(adapted(Duration::MAX, true, (SECOND, Duration::MAX)), Duration::MAX);
         assert_eq!(adapted(SECOND, true, (60 * SECOND, 10 * SECOND)), 60 * SECOND, "empty bounds do not panic");
-    }
-
-    fn duration() -> impl Strategy<Value = Duration> {
-        prop_oneof![
-            any::<Duration>(),
-            (0..100_000_000_u64).prop_map(Duration::from_millis),
-            Just(Duration::ZERO),
-            Just(Duration::MAX)
-        ]
     }
 
     proptest! {

@@ -1,16 +1,12 @@
 //! Resources that give nothing that can be stored: hit-for-miss, as Varnish calls it. Requests for them do not wait for each
 //! other.
 
+use super::table::Table;
 use crate::{outcome::NotStored, semantics::date::Timestamp};
-use quick_cache::sync;
-use std::{hash::BuildHasher, sync::OnceLock};
 
 /// What is remembered, by the hash of the key: a collision costs no more than a fill that is not shared.
 #[derive(Debug, Default)]
-pub(crate) struct Uncacheable {
-    known: OnceLock<sync::Cache<u64, Known>>,
-    hashes: rapidhash::fast::RandomState,
-}
+pub(crate) struct Uncacheable(Table<Known, MOST>);
 
 /// Why nothing can be stored, and until when that is remembered.
 #[derive(Clone, Copy, Debug)]
@@ -32,30 +28,27 @@ impl Known {
 
 impl Uncacheable {
     pub(crate) fn remember(&self, hash: u64, why: NotStored, by_head: bool, until: Timestamp) {
-        let known = self.known.get_or_init(|| sync::Cache::new(MOST));
-        let times = known.get(&hash).filter(|known| known.by_head).map_or(0, |known| known.times);
-        known.insert(hash, Known { why, by_head, times: times.saturating_add(1), until });
+        let times = self.0.get(hash).filter(|known| known.by_head).map_or(0, |known| known.times);
+        self.0.insert(hash, Known { why, by_head, times: times.saturating_add(1), until });
     }
 
     pub(crate) fn recall(&self, hash: u64, now: Timestamp) -> Option<Known> {
-        self.known.get()?.get(&hash).filter(|known| now < known.until)
+        self.0.get(hash).filter(|known| now < known.until)
     }
 
     /// A cacheable answer has come.
     pub(crate) fn forget(&self, hash: u64) {
-        if let Some(known) = self.known.get() {
-            known.remove(&hash);
-        }
+        self.0.remove(hash);
     }
 
     /// Nothing at all is remembered: the common case.
     pub(crate) fn is_empty(&self) -> bool {
-        self.known.get().is_none()
+        self.0.is_unused()
     }
 
     /// What a resource is remembered by. What requests with credentials get says nothing of the others.
     pub(crate) fn hash(&self, key: &[u8], credentials: bool) -> u64 {
-        self.hashes.hash_one((key, credentials))
+        self.0.hash((key, credentials))
     }
 }
 

@@ -92,6 +92,10 @@ impl Tags {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Whether there are too many, or one is too long.
     pub(crate) fn are_too_many(&self) -> bool {
         let counted = self.all.iter().filter(|tag| tag.kind != Kind::Name).count();

@@ -60,6 +60,7 @@ const LONGEST_DRAW: f64 = 36.05;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_util::duration;
     use proptest::{num::f64 as float, prelude::*};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -141,15 +142,6 @@ mod tests {
             let expected = 10_000.0 * (-left / beta).exp();
             assert!((due as f64 - expected).abs() < 20.0, "{due} of {expected}");
         }
-    }
-
-    fn duration() -> impl Strategy<Value = Duration> {
-        prop_oneof![
-            any::<Duration>(),
-            (0..100_000_000_u64).prop_map(Duration::from_millis),
-            Just(Duration::ZERO),
-            Just(Duration::MAX)
-        ]
     }
 
     fn instant() -> impl Strategy<Value = Timestamp> {

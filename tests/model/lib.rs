@@ -14,7 +14,7 @@ mod flights;
 mod play;
 #[cfg(test)]
 #[allow(dead_code, reason = "not all of it is played")]
-#[path = "../../src/cache/tape.rs"]
+#[path = "../../src/cache/tape/mod.rs"]
 mod tape;
 #[cfg(test)]
 mod tapes;

@@ -42,11 +42,12 @@ impl<T: Serialize + Send + Sync + 'static> ValueCall<'_, T> {
         let (mut all, mut missing, mut began) = (HashMap::new(), Vec::new(), HashMap::new());
         for id in ids {
             let one = self.of(param, &id);
-            let site = one.key().ok().map(|key| one.site(key));
-            match one.get() {
+            let key = one.key().ok();
+            match key.as_ref().and_then(|key| one.look(key)) {
                 Some(value) => drop(all.insert(id, value)),
                 None if !began.contains_key(&id) => {
                     // Stamped before the load, so that nothing invalidated meanwhile is kept.
+                    let site = key.map(|key| one.site(key));
                     began.insert(id.clone(), site.map(|site| (site.begin(), site)));
                     missing.push(id);
                 }

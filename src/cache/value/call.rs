@@ -72,10 +72,7 @@ impl<'a, T: Serialize + Send + Sync + 'static> ValueCall<'a, T> {
 
     /// What is kept, if it is fresh. Counts as a hit or a miss.
     pub fn get(self) -> Option<Arc<T>> {
-        let key = self.key().ok()?;
-        let found = fresh(self.cache, &key);
-        count(self.cache, if found.is_some() { Outcome::Hit } else { Outcome::Miss });
-        found
+        self.look(&self.key().ok()?)
     }
 
     /// What is kept, if it is fresh. Counts as nothing.
@@ -157,10 +154,18 @@ impl<'a, T: Serialize + Send + Sync + 'static> ValueCall<'a, T> {
         for (name, value) in params {
             key.part_named(Part::Parameter, name, [value.as_bytes()].into_iter());
         }
-        if prepared.tags.clone().with(&self.tags).are_too_many() {
+        // Those of its kind were counted when it was declared.
+        if !self.tags.is_empty() && prepared.tags.clone().with(&self.tags).are_too_many() {
             return Err(Bypass::Policy);
         }
         Ok(key)
+    }
+
+    /// What is kept under its key, if it is fresh.
+    pub(super) fn look(&self, key: &KeyBuf) -> Option<Arc<T>> {
+        let found = fresh(self.cache, key);
+        count(self.cache, if found.is_some() { Outcome::Hit } else { Outcome::Miss });
+        found
     }
 
     pub(super) fn site(&self, key: KeyBuf) -> Site {
@@ -232,7 +237,7 @@ impl Site {
     }
 }
 
-fn find(cache: &Cache, key: &KeyBuf) -> Option<Arc<Entry>> {
+pub(super) fn find(cache: &Cache, key: &KeyBuf) -> Option<Arc<Entry>> {
     match cache.find(key.as_bytes(), &HeaderMap::new()) {
         Found::Entry(entry) => Some(entry),
         Found::Nothing | Found::OtherVariants => None,
@@ -244,7 +249,7 @@ fn fresh<T: Send + Sync + 'static>(cache: &Cache, key: &KeyBuf) -> Option<Arc<T>
     find(cache, key).filter(|entry| entry.lifespan().is_fresh(now)).and_then(|entry| held(&entry))
 }
 
-fn count(cache: &Cache, outcome: Outcome) {
+pub(super) fn count(cache: &Cache, outcome: Outcome) {
     cache.counters().count(outcome);
     if let Some(stats) = RequestStats::current() {
         stats.value(outcome);

@@ -2,11 +2,12 @@
 
 use super::{
     Kind,
-    call::{Site, ValueCall, held},
+    call::{Site, ValueCall, count, find, held},
 };
 use crate::{
     cache::{Asking, Cache, Facts, FillLead, Filling, FlightKey, HandOver, Joined, Landing, Over, timer},
     entry::{BACK_OFF, Entry},
+    key::KeyBuf,
     outcome::{NotStored, Outcome},
     request_stats::RequestStats,
     semantics::{date::Timestamp, reuse::Reuse},
@@ -49,12 +50,11 @@ impl<T: Serialize + Send + Sync + 'static> ValueCall<'_, T> {
                 return load().await.map(Arc::new);
             }
         };
-        let kind = self.value.kind;
-        let site = self.site(key);
-        let (load, stale) = match look(&site, &kind, load) {
+        let (load, stale) = match look(&self, &key, load) {
             Step::Done(value) => return Ok(value),
             Step::Load(load, stale) => (load, stale),
         };
+        let (kind, site) = (self.value.kind, self.site(key));
         let lead = match wait(&site, &kind).await {
             Ok(value) => {
                 site.count(Outcome::Collapsed);
@@ -91,31 +91,32 @@ impl<T: Serialize + Send + Sync + 'static> ValueCall<'_, T> {
 }
 
 /// What is kept, if it may be used; a refresh of it begins where that is due.
-fn look<T, E, F, L>(site: &Site, kind: &Kind<T>, load: L) -> Step<T, L>
+fn look<T, E, F, L>(call: &ValueCall<'_, T>, key: &KeyBuf, load: L) -> Step<T, L>
 where
     T: Serialize + Send + Sync + 'static,
     L: FnOnce() -> F + Send + 'static,
     F: Future<Output = Result<T, E>> + Send + 'static,
     E: Send + 'static,
 {
-    let Some(entry) = site.find() else { return Step::Load(load, None) };
+    let cache = call.cache;
+    let Some(entry) = find(cache, key) else { return Step::Load(load, None) };
     let Some(value) = held(&entry) else { return Step::Load(load, None) };
-    let now = site.cache.now();
+    let now = cache.now();
     if is_to_be_warmed(&entry, now) {
         return Step::Load(load, Some(entry));
     }
     let (outcome, refresh) = match entry.lifespan().reuse(None, now) {
         Reuse::Fresh => {
-            let early = now >= entry.refresh_from && entry.wants_refresh(now, site.cache.random());
+            let early = now >= entry.refresh_from && entry.wants_refresh(now, cache.random());
             (Outcome::Hit, early)
         }
         Reuse::WhileRevalidating => (Outcome::Stale, true),
         _ if may_stand_in(&entry, now) => (Outcome::Stale, false),
         _ => return Step::Load(load, Some(entry)),
     };
-    site.count(outcome);
-    if refresh {
-        begin_refresh(site, kind, &entry, now, load);
+    count(cache, outcome);
+    if refresh && entry.refresh.enter(now) {
+        begin_refresh(call.site(key.clone()), call.value.kind, entry, load);
     }
     Step::Done(value)
 }
@@ -227,17 +228,14 @@ where
     Ok(value)
 }
 
-/// Loads in the background, unless that is under way or has failed a moment ago.
-fn begin_refresh<T, E, F, L>(site: &Site, kind: &Kind<T>, entry: &Arc<Entry>, now: Timestamp, load: L)
+/// Loads in the background. The gate of the entry is taken: no other refresh is under way, nor has one failed a moment ago.
+fn begin_refresh<T, E, F, L>(site: Site, kind: Kind<T>, entry: Arc<Entry>, load: L)
 where
     T: Serialize + Send + Sync + 'static,
     L: FnOnce() -> F + Send + 'static,
     F: Future<Output = Result<T, E>> + Send + 'static,
     E: Send + 'static,
 {
-    if !entry.refresh.enter(now) {
-        return;
-    }
     let key = FlightKey::new(&site.key, &HeaderMap::new(), Facts::default(), &[]);
     let footprint = || site.footprint.clone();
     let asking =
@@ -247,9 +245,8 @@ where
         Some(Joined::Waits(_)) | None => None,
     };
     let (Some(lead), Some(place)) = (lead, site.cache.background().place()) else { return entry.refresh.open() };
-    let under_way = Refreshing { cache: site.cache.clone(), entry: Arc::clone(entry), done: false };
-    let (site, kind) = (site.clone(), *kind);
     let cache = site.cache.clone();
+    let under_way = Refreshing { cache: cache.clone(), entry, done: false };
     cache.background().spawn_at(place, Span::current(), async move {
         let mut under_way = under_way;
         under_way.done = fill(site, kind, load, Some(lead)).await.is_ok();

@@ -5,7 +5,7 @@ use super::{ResponseBody, layer::Shared};
 use crate::{
     cache::{
         Act, Asking, Facts, FillFlight, FillLead, FillWait, FlightKey, Forwarded, Joined, Landing, Over, Place, Share,
-        Waiter, answer, decide, is_whole, whole,
+        Waiter, answer, decide, is_whole, say_hit, whole,
     },
     clock::Moment,
     entry::Entry,
@@ -23,6 +23,7 @@ use std::sync::{
 };
 
 /// What is known of the request after the lookup.
+#[derive(Clone)]
 pub(super) struct Ask {
     pub(super) shared: Arc<Shared>,
     pub(super) key: KeyBuf,
@@ -34,6 +35,8 @@ pub(super) struct Ask {
     pub(super) directives: Option<RequestDirectives>,
     /// Where what is done for one request is counted, if somebody asked for that.
     pub(super) stats: Option<RequestStats>,
+    /// Nobody waits for the answer.
+    pub(super) background: bool,
     /// The client has its answer already.
     pub(super) answered: Answered,
     /// Known to give nothing that can be stored.
@@ -44,6 +47,9 @@ pub(super) struct Ask {
 
 /// Whether the client has been answered, and the request counted, before its fill ends: by a timeout.
 pub(super) type Answered = Option<Arc<AtomicBool>>;
+
+/// What is stored, and what to do with it.
+type Stored = Option<(Arc<Entry>, Act)>;
 
 /// The part that a request has in a fill.
 pub(super) enum Part {
@@ -63,12 +69,28 @@ pub(super) enum Next<B> {
 
 impl Ask {
     pub(super) fn count(&self, outcome: Outcome) {
-        if !self.answered.as_ref().is_some_and(|answered| answered.load(Relaxed)) {
-            self.shared.cache.counters().count(outcome);
-            if let Some(stats) = &self.stats {
-                stats.outcome(outcome);
-            }
+        if self.answered.as_ref().is_some_and(|answered| answered.load(Relaxed)) {
+            return;
         }
+        if !self.background {
+            self.shared.cache.counters().count(outcome);
+        }
+        if let Some(stats) = &self.stats {
+            stats.outcome(outcome);
+        }
+    }
+
+    /// Whether stale-if-error allows the stored response.
+    pub(super) fn allows_stale(&self) -> bool {
+        let now = self.shared.cache.now();
+        let allows = |entry: &Arc<Entry>| entry.lifespan().allows_error(self.directives.as_ref(), now);
+        !self.facts.has(Facts::REFETCH) && self.stored.as_ref().is_some_and(allows)
+    }
+
+    /// The stored response, if that allows it and nothing has invalidated it.
+    pub(super) fn stale(&self) -> Option<&Arc<Entry>> {
+        let live = |entry: &&Arc<Entry>| self.shared.cache.is_live(self.key.as_bytes(), entry);
+        self.stored.as_ref().filter(|_| self.allows_stale()).filter(live)
     }
 
     /// Joins the fill that is under way, or leads one. The fields that select variants are those of what is stored.
@@ -121,44 +143,46 @@ impl Ask {
         parts: &Parts,
         lead: Option<&FillLead>,
     ) -> Option<Response<ResponseBody<B>>> {
-        let Shared { cache, rules, .. } = &*self.shared;
-        if self.facts.has(Facts::REFETCH) || rules.observe_only {
+        if self.facts.has(Facts::REFETCH) || self.shared.rules.observe_only {
             return None;
         }
-        let Found::Entry(entry) = cache.find(self.key.as_bytes(), &parts.headers) else {
-            self.stored = None;
-            self.act = Act::Fetch;
-            return None;
+        let found = match self.stored_meanwhile(parts, lead, true) {
+            Ok(response) => return Some(response),
+            Err(found) => found,
         };
+        (self.stored, self.act) = match found {
+            Some((entry, Act::Validate)) if parts.method == Method::GET => (Some(entry), Act::Validate),
+            Some((_, Act::Ignore)) | None => (None, Act::Fetch),
+            Some((entry, _)) => (Some(entry), Act::Fetch),
+        };
+        None
+    }
+
+    /// What was stored since the lookup, if it may be served, `stale` too or only fresh. Those who wait for this request get
+    /// what is fresh. Else what is stored, and what to do with it.
+    pub(super) fn stored_meanwhile<B>(
+        &self,
+        parts: &Parts,
+        lead: Option<&FillLead>,
+        stale: bool,
+    ) -> Result<Response<ResponseBody<B>>, Stored> {
+        let Shared { cache, rules, .. } = &*self.shared;
+        let Found::Entry(entry) = cache.find(self.key.as_bytes(), &parts.headers) else { return Err(None) };
         let now = cache.now();
         let act = decide(&entry, self.facts.has(Facts::CREDENTIALS), self.directives.as_ref(), rules, now);
-        let outcome = match act {
-            Act::Serve => Outcome::Hit,
-            Act::ServeStale | Act::ServeAndRefresh => Outcome::Stale,
-            Act::Ignore => {
-                self.stored = None;
-                self.act = Act::Fetch;
-                return None;
-            }
-            Act::Validate if parts.method == Method::GET => {
-                (self.stored, self.act) = (Some(entry), Act::Validate);
-                return None;
-            }
-            Act::Validate | Act::Fetch => {
-                (self.stored, self.act) = (Some(entry), Act::Fetch);
-                return None;
-            }
+        let (outcome, detail) = match act {
+            Act::Serve => (Outcome::Hit, None),
+            Act::ServeStale | Act::ServeAndRefresh if stale => (Outcome::Stale, Some("stale")),
+            _ => return Err(Some((entry, act))),
         };
         if let Some(lead) = lead.filter(|_| outcome == Outcome::Hit) {
-            let query = Place::of(rules, parts);
-            lead.flight().land(Landing::whole(Arc::clone(&entry), &parts.headers, query.query()));
+            let place = Place::of(rules, parts);
+            lead.flight().land(Landing::whole(Arc::clone(&entry), &parts.headers, place.query()));
         }
         self.count(outcome);
         let mut response = answer(&entry, &parts.method, &parts.headers, self.facts, now);
-        let ttl = entry.lifespan().ttl(now);
-        let detail = (outcome == Outcome::Stale).then_some("stale");
-        cache.status_line().say_hit(response.headers_mut(), &self.key, ttl, detail);
-        Some(response.map(ResponseBody::stored))
+        say_hit(&mut response, cache.status_line(), &entry, &self.key, now, detail);
+        Ok(response.map(ResponseBody::stored))
     }
 
     /// Waits for another's fill, up to the limit; then one of those who wait leads another, and the rest wait for that; then

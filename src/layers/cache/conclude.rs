@@ -2,15 +2,14 @@
 
 use super::{
     ResponseBody,
+    inner::Storing,
     job::Job,
     layer::Shared,
     peek::Peeked,
     service::{Filling, InnerPolicy},
 };
 use crate::{
-    cache::{
-        BoxError, Fault, FlightKey, Forwarded, Keep, Landing, Over, Recorded, RecordedHead, Verdict, strip_own_fields,
-    },
+    cache::{Fault, FlightKey, Forwarded, Keep, Landing, Over, Recorded, RecordedHead, Verdict, strip_own_fields},
     entry::Entry,
     identity::{Identity, IdentityEstablished},
     outcome::{NotStored, Outcome},
@@ -33,12 +32,11 @@ impl Job {
     /// An answer of the inner service goes to the client, and into the cache if it may.
     pub(super) async fn conclude<B>(mut self, parts: &Parts, response: Response<B>) -> Response<ResponseBody<B>>
     where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
+        B: Storing,
     {
-        self.count(Outcome::Miss);
+        self.ask.count(Outcome::Miss);
         let (mut head, body) = response.into_parts();
-        let received = self.shared.cache.now();
+        let received = self.ask.shared.cache.now();
         let declared = declared_length(&head.headers, &body);
         let verdict = self.verdict(parts, &head, declared, received);
         let note = Forwarded {
@@ -49,8 +47,8 @@ impl Job {
             ..Forwarded::default()
         };
         let sent = head.headers.clone();
-        strip_own_fields(&mut head.headers, &self.shared.rules);
-        self.shared.cache.status_line().say_forwarded(&mut head.headers, self.forward, note, false);
+        strip_own_fields(&mut head.headers, &self.ask.shared.rules);
+        self.ask.shared.cache.status_line().say_forwarded(&mut head.headers, self.ask.forward, note, false);
         let body = match verdict {
             Ok(verdict) => {
                 if let Some(browser) = self.fill.browser() {
@@ -80,10 +78,9 @@ impl Job {
         body: B,
     ) -> ResponseBody<B>
     where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
+        B: Storing,
     {
-        let (lead, before) = (self.lead.take(), self.stored.take());
+        let (lead, before) = (self.lead.take(), self.ask.stored.take());
         let most = self.fill.max_body();
         let query = lead.as_ref().and_then(|_| self.fill.query().map(str::to_owned));
         let keep = Keep { fill: self.fill, head, before, ends_it, declared };
@@ -120,9 +117,9 @@ impl Job {
     /// The answer does not become a stored response. Whoever waits has to ask, and those who come later do not wait, if
     /// that lies in the response.
     fn not_stored(&mut self, head: &http::response::Parts, reason: NotStored) {
-        let cache = &self.shared.cache;
+        let cache = &self.ask.shared.cache;
         cache.counters().not_stored(reason);
-        if let Some(entry) = self.stored.take().filter(|_| ends_the_stored(head.status, reason)) {
+        if let Some(entry) = self.ask.stored.take().filter(|_| ends_the_stored(head.status, reason)) {
             cache.remove(self.fill.key().as_bytes(), &entry);
         }
         if !is_passing_trouble(head.status) && !answers_one_request(head.status) {
@@ -134,14 +131,14 @@ impl Job {
     /// Whether what was found out further in lets an answer be stored here.
     pub(super) fn may_store(&self, parts: &Parts, answer: &Extensions) -> Result<(), NotStored> {
         if let Some(InnerPolicy(inner)) = answer.get()
-            && (*inner == self.shared.cache.id() || Filling::contains(parts, *inner))
+            && (*inner == self.ask.shared.cache.id() || Filling::contains(parts, *inner))
         {
             return Err(NotStored::InnerPolicy);
         }
         let known = parts.extensions.get::<Identity>();
         // A layer that found out further in what was known here already does no harm, unless it was to be kept from the
         // handler.
-        let Shared { rules, .. } = &*self.shared;
+        let Shared { rules, .. } = &*self.ask.shared;
         let told = known.map(|known| match &rules.sealed {
             Some(_) => known.narrowed(|name| rules.scope.keys_on(name)),
             None => known.clone(),
@@ -149,7 +146,7 @@ impl Job {
         if let Some(IdentityEstablished(found)) = answer.get()
             && (known.is_none() || *found != told)
         {
-            self.shared.warn_of_order();
+            self.ask.shared.warn_of_order();
             return Err(NotStored::IdentityAfterCache);
         }
         self.heard
@@ -170,7 +167,7 @@ impl Job {
         let verdict = self.fill.judge(answer.status, &answer.headers, answer.extensions.get(), received)?;
         self.fill.consult(parts, answer)?;
         let unseen = connection_nominated(&parts.headers);
-        let seen = |name: &HeaderName| self.shared.rules.tells_apart(name);
+        let seen = |name: &HeaderName| self.ask.shared.rules.tells_apart(name);
         if unseen.iter().any(|name| !seen(name) && verdict.storable.nominated.contains(name)) {
             return Err(NotStored::Connection);
         }
@@ -179,16 +176,16 @@ impl Job {
         }
         // Not each of many requests writes down what was too long the last time.
         if declared.is_none() && self.lead.is_none() && self.fill.is_known_too_long(received) {
-            let key = FlightKey::new(self.fill.key(), &parts.headers, self.facts, &[]);
-            self.lead = Some(self.shared.cache.lead_alone(&key).ok_or(NotStored::TooLarge)?);
+            let key = FlightKey::new(self.fill.key(), &parts.headers, self.ask.facts, &[]);
+            self.lead = Some(self.ask.shared.cache.lead_alone(&key).ok_or(NotStored::TooLarge)?);
         }
-        if self.stored.is_none() && !self.fill.is_used_enough() {
+        if self.ask.stored.is_none() && !self.fill.is_used_enough() {
             return Err(NotStored::TooFewUses);
         }
         let usable = |entry: &Arc<Entry>| {
-            entry.lifespan().is_usable(received) && self.shared.cache.is_live(self.fill.key().as_bytes(), entry)
+            entry.lifespan().is_usable(received) && self.ask.shared.cache.is_live(self.fill.key().as_bytes(), entry)
         };
-        if is_passing_trouble(answer.status) && self.stored.as_ref().is_some_and(usable) {
+        if is_passing_trouble(answer.status) && self.ask.stored.as_ref().is_some_and(usable) {
             return Err(NotStored::Superseded);
         }
         Ok(verdict)

@@ -4,16 +4,15 @@ use super::{
     ResponseBody,
     ask::{Ask, Next, Part},
     content::{Content, RebuildBody},
+    inner::{Inner, Storing},
     job::Job,
     timeout,
 };
 use crate::{
-    cache::{Act, BoxError, Filling, HandOver},
+    cache::{Act, Filling, HandOver},
     semantics::validator,
 };
-use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header::RANGE, request::Parts};
-use http_body::Body;
 use std::sync::Arc;
 use tower_service::Service;
 
@@ -23,7 +22,7 @@ pub(super) type Answering<B, E> = Filling<Answer<B, E>>;
 /// A future that asks. Apart from the call that makes it, or each hit would make room on the stack for all of it.
 #[inline(never)]
 pub(super) fn start<S, R, ReqBody, ResBody>(
-    mut ask: Ask,
+    mut ask: Box<Ask>,
     part: Part,
     inner: S,
     parts: Parts,
@@ -31,13 +30,10 @@ pub(super) fn start<S, R, ReqBody, ResBody>(
     content: Content<R>,
 ) -> Answering<ResBody, S::Error>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send,
+    S: Inner<ReqBody, ResBody>,
     R: RebuildBody<ReqBody>,
     ReqBody: Send + 'static,
-    ResBody: Body<Data = Bytes> + Send + 'static,
-    ResBody::Error: Into<BoxError>,
+    ResBody: Storing,
 {
     let limits = timeout::Limits::of(&mut ask, &parts);
     let answering = match part {
@@ -57,7 +53,7 @@ where
 
 /// Asks, so that it goes on without its client if others may want the answer.
 fn lead<S, R, ReqBody, ResBody>(
-    ask: Ask,
+    ask: Box<Ask>,
     part: Part,
     inner: S,
     parts: Parts,
@@ -65,13 +61,10 @@ fn lead<S, R, ReqBody, ResBody>(
     content: Content<R>,
 ) -> Answering<ResBody, S::Error>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send,
+    S: Inner<ReqBody, ResBody>,
     R: RebuildBody<ReqBody>,
     ReqBody: Send + 'static,
-    ResBody: Body<Data = Bytes> + Send + 'static,
-    ResBody::Error: Into<BoxError>,
+    ResBody: Storing,
 {
     let shared = Arc::clone(&ask.shared);
     let fill = shared.rules.fill;
@@ -105,32 +98,26 @@ pub(super) async fn run<S, R, ReqBody, ResBody>(
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     R: RebuildBody<ReqBody>,
-    ResBody: Body<Data = Bytes> + Send + 'static,
-    ResBody::Error: Into<BoxError>,
+    ResBody: Storing,
 {
     if let Err(response) = job.find_room(&parts).await {
         return Ok(response);
     }
     let question = job.question(&parts);
     let head = parts.method == Method::HEAD;
-    let validating = job.act == Act::Validate && !head;
+    let validating = job.ask.act == Act::Validate && !head;
     let again = validating.then(|| inner.clone());
     let sent = if validating { job.conditional(question) } else { question };
-    match job.put(inner, Request::from_parts(sent, body)).await {
-        Err(error) => job.instead_of_failure(&parts).ok_or(error),
-        Ok(response) if response.status().is_server_error() => match job.instead_of_trouble(&parts) {
-            Some(stale) => Ok(stale),
-            None => Ok(job.conclude(&parts, response).await),
-        },
-        Ok(response) if head => Ok(job.take_head(&parts, response)),
-        Ok(response) if validating && response.status() == StatusCode::NOT_MODIFIED => {
-            match (job.take_not_modified(&parts, &response), again) {
-                (Ok(answered), _) => Ok(answered),
-                (Err(job), Some(inner)) => job.refetch(inner, parts, content.body()).await,
-                (Err(job), None) => Ok(job.conclude(&parts, response).await),
+    let answer = job.put(inner, Request::from_parts(sent, body)).await;
+    match (answer, again) {
+        (Ok(response), _) if head && !response.status().is_server_error() => Ok(job.take_head(&parts, response)),
+        (Ok(response), Some(inner)) if response.status() == StatusCode::NOT_MODIFIED => {
+            match job.take_not_modified(&parts, &response) {
+                Ok(answered) => Ok(answered),
+                Err(job) => job.refetch(inner, parts, content.body()).await,
             }
         }
-        Ok(response) => Ok(job.conclude(&parts, response).await),
+        (answer, _) => job.finish(&parts, answer).await,
     }
 }
 
@@ -144,20 +131,29 @@ impl Job {
     ) -> Answer<ResBody, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-        ResBody: Body<Data = Bytes> + Send + 'static,
-        ResBody::Error: Into<BoxError>,
+        ResBody: Storing,
     {
-        self.fill.forget_handler(&self.shared.rules);
+        self.fill.forget_handler(&self.ask.shared.rules);
         let mut question = self.question(&parts);
         validator::strip_conditionals(&mut question.headers);
         question.headers.remove(RANGE);
-        match self.put(inner, Request::from_parts(question, body)).await {
-            Err(error) => self.instead_of_failure(&parts).ok_or(error),
-            Ok(response) if response.status().is_server_error() => match self.instead_of_trouble(&parts) {
-                Some(stale) => Ok(stale),
-                None => Ok(self.conclude(&parts, response).await),
-            },
-            Ok(response) => Ok(self.conclude(&parts, response).await),
+        let answer = self.put(inner, Request::from_parts(question, body)).await;
+        self.finish(&parts, answer).await
+    }
+
+    /// Answers with what the inner service has said, or with what is stored if it fails.
+    async fn finish<B, E>(mut self, parts: &Parts, answer: Result<Response<B>, E>) -> Answer<B, E>
+    where
+        B: Storing,
+    {
+        let response = match answer {
+            Err(error) => return self.instead_of_failure(parts).ok_or(error),
+            Ok(response) => response,
+        };
+        let stale = if response.status().is_server_error() { self.instead_of_trouble(parts) } else { None };
+        match stale {
+            Some(stale) => Ok(stale),
+            None => Ok(self.conclude(parts, response).await),
         }
     }
 }

@@ -2,18 +2,13 @@
 
 use super::{
     ResponseBody,
-    ask::{Answered, Ask, Part},
-    layer::Shared,
+    ask::{Ask, Part},
     service::Filling,
 };
 use crate::{
-    cache::{Act, Departure, Facts, Fill, FillFlight, FillLead, Flight, Over, timer},
-    clock::Moment,
-    entry::Entry,
+    cache::{Departure, Facts, Fill, FillFlight, FillLead, Flight, Over, timer},
     outcome::{NotStored, Outcome},
     policy::Policy,
-    request_stats::RequestStats,
-    semantics::{cache_control::RequestDirectives, cache_status::Forward},
 };
 use http::{Request, Response, request::Parts};
 use std::{
@@ -24,57 +19,26 @@ use tower_service::Service;
 
 /// What is to be done, and what is at hand.
 pub(super) struct Job {
-    pub(super) shared: Arc<Shared>,
+    pub(super) ask: Box<Ask>,
     pub(super) fill: Fill,
-    /// The stored response that the request selects, not to be served without asking.
-    pub(super) stored: Option<Arc<Entry>>,
-    pub(super) act: Act,
-    pub(super) forward: Forward,
-    pub(super) facts: Facts,
-    pub(super) directives: Option<RequestDirectives>,
-    /// Nobody waits for the answer.
-    pub(super) background: bool,
     /// Whether what the handler said of its policy can be followed.
     pub(super) heard: Result<(), NotStored>,
-    /// Where what is done for one request is counted, if somebody asked for that.
-    pub(super) stats: Option<RequestStats>,
     /// Its flight, which others may wait for if it leads one.
     pub(super) flight: FillFlight,
     pub(super) lead: Option<FillLead>,
-    pub(super) answered: Answered,
-    /// Known to give nothing that can be stored.
-    pub(super) uncacheable: bool,
-    /// Since when the request waits.
-    pub(super) since: Moment,
 }
 
 impl Job {
     /// The request is about to be asked of the inner service. What is invalidated from here on is not stored.
-    pub(super) fn begin(ask: Ask, part: Part, parts: &Parts) -> Self {
-        let Ask { shared, key, stored, act, forward, facts, directives, stats, answered, uncacheable, since } = ask;
+    pub(super) fn begin(ask: Box<Ask>, part: Part, parts: &Parts) -> Self {
+        let Ask { shared, key, facts, directives, .. } = &*ask;
         let (flight, lead) = match part {
             Part::Leads(lead) => (Arc::clone(lead.flight()), Some(lead)),
             Part::Alone | Part::Waits(..) => (Flight::alone(Departure::now(&shared.cache, None)), None),
         };
-        let mut fill = Fill::begin(&shared.cache, &shared.rules, key, parts, facts, directives.as_ref());
+        let mut fill = Fill::begin(&shared.cache, &shared.rules, key.clone(), parts, *facts, directives.as_ref());
         fill.may_be_lost(flight.meta().lost());
-        Self {
-            shared,
-            fill,
-            stored,
-            act,
-            forward,
-            facts,
-            directives,
-            background: false,
-            heard: Ok(()),
-            stats,
-            flight,
-            lead,
-            answered,
-            uncacheable,
-            since,
-        }
+        Self { ask, fill, heard: Ok(()), flight, lead }
     }
 
     /// Finds a place among the fills that may run at once, or an answer for a request that finds none: what is stored, if
@@ -83,23 +47,25 @@ impl Job {
         if self.find_room_at_once(parts) {
             return Ok(());
         }
-        let cache = self.shared.cache.clone();
-        cache.counters().fills_limited.fetch_add(1, Relaxed);
+        self.ask.shared.cache.counters().fills_limited.fetch_add(1, Relaxed);
         if let Some(stale) = self.stale(parts, "fill-limit") {
             return Err(stale);
         }
-        let Some(places) = cache.fill_places() else { return Ok(()) };
-        let limit = self.shared.rules.fill.wait_limit.saturating_sub(self.since.elapsed());
-        match timer::within(limit, Arc::clone(places).acquire_owned()).await {
+        let Some(places) = self.ask.shared.cache.fill_places().cloned() else { return Ok(()) };
+        let limit = self.ask.shared.rules.fill.wait_limit.saturating_sub(self.ask.since.elapsed());
+        match timer::within(limit, places.acquire_owned()).await {
             Some(Ok(permit)) => {
                 self.flight.meta().set_place(Some(permit));
                 self.fill.begins_now();
+                if self.ask.background || self.ask.facts.has(Facts::REFETCH) {
+                    return Ok(());
+                }
                 // It may have been stored while this one waited for its place.
-                self.stored_meanwhile(parts).map_or(Ok(()), Err)
+                self.ask.stored_meanwhile(parts, self.lead.as_ref(), false).map_or(Ok(()), Err)
             }
             _ => {
                 self.end_flight(Over::Overloaded);
-                self.count(Outcome::Miss);
+                self.ask.count(Outcome::Miss);
                 Err(self.overloaded())
             }
         }
@@ -108,9 +74,9 @@ impl Job {
     /// Whether there is a place, or none is needed: what is known to be uncacheable is no fill, and what a fill further out
     /// waits for is a part of that.
     pub(super) fn find_room_at_once(&mut self, parts: &Parts) -> bool {
-        let cache = &self.shared.cache;
+        let cache = &self.ask.shared.cache;
         match cache.fill_places() {
-            Some(places) if !self.uncacheable && !Filling::contains(parts, cache.id()) && !cache.is_filling() => {
+            Some(places) if !self.ask.uncacheable && !Filling::contains(parts, cache.id()) && !cache.is_filling() => {
                 let permit = Arc::clone(places).try_acquire_owned().ok();
                 let found = permit.is_some();
                 self.flight.meta().set_place(permit);
@@ -132,8 +98,7 @@ impl Job {
         let answer = match poll_fn(|cx| inner.poll_ready(cx)).await {
             Ok(()) => {
                 self.flight.meta().ask();
-                let cache = self.shared.cache.clone();
-                cache.filling(inner.call(request)).await
+                self.ask.shared.cache.filling(inner.call(request)).await
             }
             Err(error) => Err(error),
         };
@@ -159,21 +124,9 @@ impl Job {
         Ok(answer)
     }
 
-    pub(super) fn count(&self, outcome: Outcome) {
-        if self.answered.as_ref().is_some_and(|answered| answered.load(Relaxed)) {
-            return;
-        }
-        if !self.background {
-            self.shared.cache.counters().count(outcome);
-        }
-        if let Some(stats) = &self.stats {
-            stats.outcome(outcome);
-        }
-    }
-
     /// An answer was found fit to be stored, before its head is sent.
     pub(super) fn count_set(&self) {
-        if let Some(stats) = &self.stats {
+        if let Some(stats) = &self.ask.stats {
             stats.set();
         }
     }

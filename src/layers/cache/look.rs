@@ -5,12 +5,13 @@ use super::{
     ask::{Ask, Part},
     content::{Content, RebuildBody},
     future::Watch,
+    inner::{Inner, Storing},
     layer::Shared,
     question::keep_keyed_query,
     refresh::refresh,
 };
 use crate::{
-    cache::{Act, BoxError, Facts, Known, answer, decide, is_whole, nothing_stored, say_hit},
+    cache::{Act, Facts, Known, answer, decide, is_whole, nothing_stored, say_hit},
     clock::Moment,
     entry::Entry,
     key::{Key, KeyBuf},
@@ -19,11 +20,8 @@ use crate::{
     semantics::{cache_control::RequestDirectives, cache_status::Forward, date::Timestamp},
     store::Found,
 };
-use bytes::Bytes;
-use http::{Method, Request, Response, request::Parts};
-use http_body::Body;
+use http::{Method, Response, request::Parts};
 use std::sync::Arc;
-use tower_service::Service;
 
 /// What became of a lookup.
 pub(super) enum Looked<B> {
@@ -47,13 +45,10 @@ pub(super) fn look<S, R, ReqBody, ResBody>(
     content: &Content<R>,
 ) -> Looked<ResBody>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send,
+    S: Inner<ReqBody, ResBody>,
     R: RebuildBody<ReqBody>,
     ReqBody: Default + Send + 'static,
-    ResBody: Body<Data = Bytes> + Send + 'static,
-    ResBody::Error: Into<BoxError>,
+    ResBody: Storing,
 {
     let Shared { cache, rules, .. } = &**shared;
     let heard = rules.honor_requests && facts.has(Facts::CACHE_CONTROL);
@@ -130,7 +125,7 @@ where
         RequestStats::note(&parts.extensions, Outcome::Miss);
         return Looked::Answered(nothing_stored().map(ResponseBody::stored));
     }
-    miss(shared, parts, Missed { key, stored, act, forward, facts, directives, now })
+    miss(shared, parts, Missed { key, stored, act, forward, facts, directives, stats, now })
 }
 
 /// What a lookup has come to when the inner service is to be asked.
@@ -141,15 +136,15 @@ struct Missed<'a> {
     forward: Forward,
     facts: Facts,
     directives: Option<RequestDirectives>,
+    stats: Option<RequestStats>,
     now: Timestamp,
 }
 
 /// Whether the request asks alone, for others too, or waits. Apart from the lookup, so that hits do not pay for it.
 #[inline(never)]
 fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked<B> {
-    let Missed { key, stored, act, forward, facts, directives, now } = missed;
+    let Missed { key, stored, act, forward, facts, directives, stats, now } = missed;
     let Shared { cache, rules, .. } = &**shared;
-    let stats = RequestStats::of(&parts.extensions).cloned();
     if let Some(stats) = &stats {
         stats.key(|| Key::from(key).to_string());
     }
@@ -172,7 +167,7 @@ fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked
         let watch = Watch { key: hash(), facts };
         return Looked::Uncacheable(parts, forward, known.why, watch);
     }
-    let mut ask = Ask {
+    let mut ask = Box::new(Ask {
         shared: Arc::clone(shared),
         key: key.clone(),
         stored,
@@ -181,15 +176,16 @@ fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked
         facts,
         directives,
         stats,
+        background: false,
         answered: None,
         uncacheable: known.is_some(),
         since: Moment::now(),
-    };
+    });
     let part = ask.join(&parts);
     if let Part::Leads(lead) = &part
         && let Some(response) = ask.look_again(&parts, Some(lead))
     {
         return Looked::Answered(response);
     }
-    Looked::Ask(Box::new(ask), part, parts)
+    Looked::Ask(ask, part, parts)
 }

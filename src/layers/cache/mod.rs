@@ -9,6 +9,7 @@ mod conclude;
 mod content;
 mod exchange;
 mod future;
+mod inner;
 mod job;
 mod layer;
 mod look;

@@ -20,7 +20,7 @@ use http::{
 impl Job {
     /// The request as the inner service is to see it.
     pub(super) fn question(&self, parts: &Parts) -> Parts {
-        let (cache, rules) = (&self.shared.cache, &self.shared.rules);
+        let (cache, rules) = (&self.ask.shared.cache, &self.ask.shared.rules);
         let mut sent = parts.clone();
         Filling::mark(&mut sent, cache, rules);
         // A client may name in `Connection` what is in the key, or who it is: a service that obeys must not miss that.
@@ -55,7 +55,7 @@ impl Job {
         }
         narrow_forwarded(&mut sent.headers);
         if let Some(identity) = sent.extensions.get::<Identity>() {
-            let scope = &self.shared.rules.scope;
+            let scope = &self.ask.shared.rules.scope;
             let narrowed = identity.narrowed(|name| scope.keys_on(name));
             sent.extensions.insert(narrowed);
         }
@@ -63,7 +63,7 @@ impl Job {
 
     /// Asks whether the stored response still holds, and for the whole if it does not.
     pub(super) fn conditional(&self, mut question: Parts) -> Parts {
-        if let Some(entry) = &self.stored {
+        if let Some(entry) = &self.ask.stored {
             make_conditional(&mut question.headers, &entry.head);
             question.headers.remove(RANGE);
         }

@@ -4,11 +4,12 @@ use super::{
     ask::{Ask, Part},
     content::{Content, RebuildBody},
     exchange::run,
+    inner::{Inner, Storing},
     job::Job,
     layer::Shared,
 };
 use crate::{
-    cache::{Act, BoxError, Facts},
+    cache::{Act, Facts},
     clock::Moment,
     entry::{BACK_OFF, Entry},
     key::KeyBuf,
@@ -16,15 +17,12 @@ use crate::{
     semantics::{cache_status::Forward, date::Timestamp, fields::strip_connection_fields_but, validator},
     store::Found,
 };
-use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, Method, Request, Response,
+    HeaderMap, HeaderName, Method,
     header::{CONTENT_LENGTH, RANGE},
     request::Parts,
 };
-use http_body::Body;
 use std::sync::{Arc, atomic::Ordering::Relaxed};
-use tower_service::Service;
 use tracing::Span;
 
 /// Refreshes a stored response in the background, unless that is under way or has failed a moment ago.
@@ -39,13 +37,10 @@ pub(super) fn refresh<S, R, ReqBody, ResBody>(
     now: Timestamp,
     content: Content<R>,
 ) where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send,
+    S: Inner<ReqBody, ResBody>,
     R: RebuildBody<ReqBody>,
     ReqBody: Send + 'static,
-    ResBody: Body<Data = Bytes> + Send + 'static,
-    ResBody::Error: Into<BoxError>,
+    ResBody: Storing,
 {
     if tokio::runtime::Handle::try_current().is_err() || !entry.refresh.enter(now) {
         return;
@@ -64,7 +59,7 @@ pub(super) fn refresh<S, R, ReqBody, ResBody>(
         parts.headers.remove(CONTENT_LENGTH);
     }
     let validatable = parts.method == Method::GET && validator::has_validator(&entry.head);
-    let ask = Ask {
+    let ask = Box::new(Ask {
         shared: Arc::clone(shared),
         key: key.clone(),
         stored: Some(Arc::clone(&entry)),
@@ -73,10 +68,11 @@ pub(super) fn refresh<S, R, ReqBody, ResBody>(
         facts: facts.of_refresh(),
         directives: None,
         stats: None,
+        background: true,
         answered: None,
         uncacheable: false,
         since: Moment::now(),
-    };
+    });
     let part = match ask.join(&parts) {
         Part::Waits(..) => return entry.refresh.open(),
         part => part,
@@ -85,7 +81,6 @@ pub(super) fn refresh<S, R, ReqBody, ResBody>(
     let Some(place) = cache.background().place().filter(|_| job.find_room_at_once(&parts)) else {
         return entry.refresh.open();
     };
-    job.background = true;
     let under_way = Refresh { shared: Arc::clone(shared), entry, key, request: parts.headers.clone() };
     let inner = inner.clone();
     cache.background().spawn_at(place, Span::current(), async move {

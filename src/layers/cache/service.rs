@@ -3,6 +3,7 @@ use super::{
     content::{Content, NoRebuild, RebuildBody},
     exchange,
     future::Aside,
+    inner::{Inner, Storing},
     layer::Shared,
     look::{Looked, look},
 };
@@ -114,13 +115,10 @@ impl<S, R> CacheService<S, R> {
         body: ReqBody,
     ) -> ResponseFuture<S, ReqBody, ResBody>
     where
-        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Send,
+        S: Inner<ReqBody, ResBody>,
         R: RebuildBody<ReqBody>,
         ReqBody: Body + Default + Send + 'static,
-        ResBody: Body<Data = Bytes> + Send + 'static,
-        ResBody::Error: Into<BoxError>,
+        ResBody: Storing,
     {
         let Shared { cache, rules, .. } = &**shared;
         let content = BodyFacts { empty: is_empty(&body), readable: R::READS };
@@ -146,7 +144,7 @@ impl<S, R> CacheService<S, R> {
                         )
                     }
                     Looked::Ask(ask, part, parts) => {
-                        ResponseFuture::exchange(exchange::start(*ask, part, self.inner.clone(), parts, body, content))
+                        ResponseFuture::exchange(exchange::start(ask, part, self.inner.clone(), parts, body, content))
                     }
                 }
             }
@@ -170,13 +168,10 @@ impl<S, R> CacheService<S, R> {
         facts: Facts,
     ) -> ResponseFuture<S, ReqBody, ResBody>
     where
-        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Send,
+        S: Inner<ReqBody, ResBody>,
         R: RebuildBody<ReqBody>,
         ReqBody: Body + Default + Send + 'static,
-        ResBody: Body<Data = Bytes> + Send + 'static,
-        ResBody::Error: Into<BoxError>,
+        ResBody: Storing,
     {
         let (inner, shared, rebuild) = (self.inner.clone(), Arc::clone(shared), self.rebuild.clone());
         let reading = rebuild.read(body, shared.rules.max_content);
@@ -199,7 +194,7 @@ impl<S, R> CacheService<S, R> {
                             }
                             Looked::Ask(ask, part, parts) => {
                                 let body = content.body();
-                                return exchange::start(*ask, part, inner, parts, body, content).await;
+                                return exchange::start(ask, part, inner, parts, body, content).await;
                             }
                         },
                     }

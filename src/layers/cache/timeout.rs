@@ -1,13 +1,9 @@
 //! What a client is answered when a fill takes too long.
 
-use super::{ResponseBody, ask::Ask, exchange::Answering, layer::Shared};
+use super::{ResponseBody, ask::Ask, exchange::Answering};
 use crate::{
-    cache::{Facts, Forwarded, StoredBody, answer, timer},
-    entry::Entry,
-    key::KeyBuf,
+    cache::{Forwarded, StoredBody, answer, timer},
     outcome::Outcome,
-    request_stats::RequestStats,
-    semantics::{cache_control::RequestDirectives, cache_status::Forward},
 };
 use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
 use std::{
@@ -20,15 +16,10 @@ use std::{
 
 /// How long a client waits, and what there is for it then.
 pub(super) struct Limits {
-    shared: Arc<Shared>,
-    key: KeyBuf,
-    stored: Option<Arc<Entry>>,
+    /// As if its client had no answer yet: what it gets is counted here.
+    ask: Ask,
     method: Method,
     request: HeaderMap,
-    facts: Facts,
-    directives: Option<RequestDirectives>,
-    forward: Forward,
-    stats: Option<RequestStats>,
     answered: Arc<AtomicBool>,
 }
 
@@ -40,26 +31,16 @@ impl Limits {
             return None;
         }
         let answered = Arc::new(AtomicBool::new(false));
+        let unanswered = ask.clone();
         ask.answered = Some(Arc::clone(&answered));
-        Some(Self {
-            shared: Arc::clone(&ask.shared),
-            key: ask.key.clone(),
-            stored: ask.stored.clone(),
-            method: parts.method.clone(),
-            request: parts.headers.clone(),
-            facts: ask.facts,
-            directives: ask.directives,
-            forward: ask.forward,
-            stats: ask.stats.clone(),
-            answered,
-        })
+        Some(Self { ask: unanswered, method: parts.method.clone(), request: parts.headers.clone(), answered })
     }
 
     /// The answer, or what there is instead of it. What is left of the fill goes on in the background.
     pub(super) async fn hold<B, E>(self, mut answering: Answering<B, E>) -> Result<Response<ResponseBody<B>>, E> {
-        let fill = self.shared.rules.fill;
+        let fill = self.ask.shared.rules.fill;
         let mut spent = Duration::ZERO;
-        if let Some(soft) = fill.soft_timeout.filter(|_| self.stale_allowed()) {
+        if let Some(soft) = fill.soft_timeout.filter(|_| self.ask.allows_stale()) {
             if let Some(answer) = timer::within(soft, &mut answering).await {
                 return answer;
             }
@@ -75,18 +56,10 @@ impl Limits {
         }
     }
 
-    fn stale_allowed(&self) -> bool {
-        let now = self.shared.cache.now();
-        let allows = |entry: &Arc<Entry>| entry.lifespan().allows_error(self.directives.as_ref(), now);
-        !self.facts.has(Facts::REFETCH) && self.stored.as_ref().is_some_and(allows)
-    }
-
     /// The stored response, as when the inner service fails.
     fn stale<B>(&self) -> Option<Response<ResponseBody<B>>> {
-        let cache = &self.shared.cache;
-        let entry =
-            self.stored.as_ref().filter(|entry| self.stale_allowed() && cache.is_live(self.key.as_bytes(), entry))?;
-        let mut response = answer(entry, &self.method, &self.request, self.facts, cache.now());
+        let Ask { shared, facts, .. } = &self.ask;
+        let mut response = answer(self.ask.stale()?, &self.method, &self.request, *facts, shared.cache.now());
         self.say(&mut response, Outcome::Stale, true);
         Some(response.map(ResponseBody::stored))
     }
@@ -100,13 +73,10 @@ impl Limits {
 
     fn say<B>(&self, response: &mut Response<B>, outcome: Outcome, stored: bool) {
         self.answered.store(true, Relaxed);
-        let cache = &self.shared.cache;
-        cache.counters().count(outcome);
-        cache.counters().timeouts.fetch_add(1, Relaxed);
-        if let Some(stats) = &self.stats {
-            stats.outcome(outcome);
-        }
-        let note = Forwarded { key: Some(&self.key), detail: Some("timeout"), ..Forwarded::default() };
-        cache.status_line().say_forwarded(response.headers_mut(), self.forward, note, stored);
+        self.ask.count(outcome);
+        let Ask { shared, key, forward, .. } = &self.ask;
+        shared.cache.counters().timeouts.fetch_add(1, Relaxed);
+        let note = Forwarded { key: Some(key), detail: Some("timeout"), ..Forwarded::default() };
+        shared.cache.status_line().say_forwarded(response.headers_mut(), *forward, note, stored);
     }
 }

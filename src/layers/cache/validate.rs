@@ -23,7 +23,7 @@ impl Job {
         answered: &Response<B>,
     ) -> Result<Response<ResponseBody<B>>, Box<Self>> {
         let news = answered.headers();
-        let freshening = self.stored.clone().map(|stored| self.freshen(&stored, parts, answered));
+        let freshening = self.ask.stored.clone().map(|stored| self.freshen(&stored, parts, answered));
         let (entry, stored) = match freshening {
             Some(Freshening::Stored(entry)) => (entry, true),
             Some(Freshening::Gone(entry)) => (entry, false),
@@ -37,16 +37,16 @@ impl Job {
             Some(lead) => lead.end(Over::Refused),
             None => {}
         }
-        self.count(Outcome::Revalidated);
+        self.ask.count(Outcome::Revalidated);
         if stored {
             self.count_set();
         }
-        let cache = &self.shared.cache;
-        let mut response = answer(&entry, &parts.method, &parts.headers, self.facts, cache.now());
+        let cache = &self.ask.shared.cache;
+        let mut response = answer(&entry, &parts.method, &parts.headers, self.ask.facts, cache.now());
         let status = Some(StatusCode::NOT_MODIFIED);
         let detail = Some("revalidated");
         let note = Forwarded { stored, status, key: Some(self.fill.key()), detail, ..Forwarded::default() };
-        cache.status_line().say_forwarded(response.headers_mut(), self.forward, note, true);
+        cache.status_line().say_forwarded(response.headers_mut(), self.ask.forward, note, true);
         // A cookie set with the 304 is for this client.
         for cookie in news.get_all(SET_COOKIE) {
             response.headers_mut().append(SET_COOKIE, cookie.clone());
@@ -73,14 +73,14 @@ impl Job {
 
     /// An answer to HEAD: it fills nothing, and tells whether the stored response still holds (RFC 9111 §4.3.5).
     pub(super) fn take_head<B>(mut self, parts: &Parts, mut response: Response<B>) -> Response<ResponseBody<B>> {
-        self.count(Outcome::Miss);
-        let shared = Arc::clone(&self.shared);
+        self.ask.count(Outcome::Miss);
+        let shared = Arc::clone(&self.ask.shared);
         let Shared { cache, rules, .. } = &*shared;
         let unseen = connection_nominated(&parts.headers);
         // The service did not see what selected the stored response, if `Connection` names it.
         if response.status() == StatusCode::OK
             && let Some(entry) =
-                self.stored.clone().filter(|entry| !unseen.iter().any(|name| entry.nominated.contains(name)))
+                self.ask.stored.clone().filter(|entry| !unseen.iter().any(|name| entry.nominated.contains(name)))
         {
             let news = response.headers();
             if !head_agrees(&entry.head, news, entry.body.len() as u64) {
@@ -94,7 +94,7 @@ impl Job {
         }
         let note = Forwarded { status: Some(response.status()), key: Some(self.fill.key()), ..Forwarded::default() };
         strip_own_fields(response.headers_mut(), rules);
-        cache.status_line().say_forwarded(response.headers_mut(), self.forward, note, false);
+        cache.status_line().say_forwarded(response.headers_mut(), self.ask.forward, note, false);
         response.map(ResponseBody::inner)
     }
 }

@@ -4,22 +4,26 @@
 //! is needed as long as somebody reads. Only the first reader, whose request was answered, goes on past the limit of what is
 //! stored. A tape takes the limit and one frame of memory.
 //!
-//! This file is compiled by `tests/model` too, over a model checker. Lock order: the state, then the wakers. The body is
+//! This folder is compiled by `tests/model` too, over a model checker. Lock order: the state, then the wakers. The body is
 //! polled, and sink, keeper and wakers are called, under no lock.
+
+mod reader;
+mod wakers;
+
+pub(crate) use reader::Reader;
 
 use crate::sync::{Moment, Mutex, MutexGuard};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header::SET_COOKIE};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use std::{
-    collections::BTreeMap,
-    fmt,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::{Arc, PoisonError},
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
+use wakers::Wakers;
 
 /// What a body fails with, of whatever kind it is.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -101,30 +105,6 @@ enum Phase {
     Failed(Option<BoxError>),
 }
 
-/// One who reads a tape from its beginning.
-pub(crate) struct Reader {
-    tape: Arc<Tape>,
-    number: u64,
-    /// Its request was answered: it gets the body's own frames and errors, and goes on when the recording is given up.
-    first: bool,
-    /// How far it has read what is on the tape.
-    at: usize,
-    trailers_read: bool,
-    /// It has heard that the body failed.
-    told: bool,
-    /// Of what it has not got yet.
-    hint: SizeHint,
-}
-
-/// What there is for a reader.
-enum Next {
-    Item(Option<Result<Frame<Bytes>, BoxError>>),
-    /// Somebody else is asking the body, and will wake this one.
-    Wait,
-    /// It has to ask itself.
-    Ask(Source),
-}
-
 impl Tape {
     /// A tape of this body, and its first reader.
     pub(crate) fn start(source: Source, limits: Limits, sink: Sink, keeper: Keeper) -> (Arc<Self>, Reader) {
@@ -143,8 +123,7 @@ impl Tape {
             grown: Moment::now(),
         };
         let tape = Arc::new(Self { state: Mutex::new(state), wakers: Arc::default(), limits, keeper });
-        let reader =
-            Reader { tape: Arc::clone(&tape), number: 0, first: true, at: 0, trailers_read: false, told: false, hint };
+        let reader = Reader::new(Arc::clone(&tape), 0, true, hint);
         (tape, reader)
     }
 
@@ -159,7 +138,7 @@ impl Tape {
         state.next_reader += 1;
         drop(state);
         let hint = self.limits.declared.map_or_else(SizeHint::default, SizeHint::with_exact);
-        Some(Reader { tape: Arc::clone(self), number, first: false, at: 0, trailers_read: false, told: false, hint })
+        Some(Reader::new(Arc::clone(self), number, false, hint))
     }
 
     /// How long nothing has come, if more is to come.
@@ -333,223 +312,6 @@ impl State {
     }
 }
 
-impl Reader {
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let tape = Arc::clone(&self.tape);
-        loop {
-            match self.next(&tape, cx) {
-                Next::Item(item) => {
-                    if let Some(Ok(frame)) = &item {
-                        self.count(frame);
-                    }
-                    return Poll::Ready(item);
-                }
-                Next::Wait => return Poll::Pending,
-                Next::Ask(source) => match tape.ask(source, self) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Some(own)) => {
-                        if let Ok(frame) = &own {
-                            self.count(frame);
-                        }
-                        return Poll::Ready(Some(own));
-                    }
-                    Poll::Ready(None) => {}
-                },
-            }
-        }
-    }
-
-    /// Reads for the sake of the recording alone: ready when the sink has what came of it, with whether it is complete.
-    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let tape = Arc::clone(&self.tape);
-        let waker = cx.waker();
-        loop {
-            // Dropped after the lock.
-            let _old;
-            let mut state = lock(&tape.state);
-            if state.concluded {
-                return Poll::Ready(matches!(state.phase, Phase::Complete(_)));
-            }
-            _old = tape.wakers.register(self.number, waker);
-            // What is not recorded is for the first reader alone.
-            if !matches!(state.phase, Phase::Recording) {
-                return Poll::Pending;
-            }
-            let Some(source) = state.source.take() else { return Poll::Pending };
-            drop(state);
-            if tape.ask(source, self).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    }
-
-    /// Whether nobody else reads.
-    pub(crate) fn is_alone(&self) -> bool {
-        lock(&self.tape.state).readers == 1
-    }
-
-    pub(crate) fn is_end_stream(&self) -> bool {
-        let state = lock(&self.tape.state);
-        let read = match &state.phase {
-            Phase::Complete(whole) => self.at >= whole.len(),
-            Phase::Ended => self.first && self.at >= state.bytes.len(),
-            _ => false,
-        };
-        read && (self.trailers_read || state.trailers.is_none())
-    }
-
-    pub(crate) fn size_hint(&self) -> SizeHint {
-        self.hint
-    }
-
-    fn next(&mut self, tape: &Tape, cx: &mut Context<'_>) -> Next {
-        // Dropped after the lock.
-        let _old;
-        let mut state = lock(&tape.state);
-        if let Phase::Complete(whole) = &state.phase
-            && self.at < whole.len()
-        {
-            let rest = whole.slice(self.at..);
-            self.at = whole.len();
-            return Next::Item(Some(Ok(Frame::data(rest))));
-        }
-        let may_read = self.first || matches!(state.phase, Phase::Recording);
-        if may_read && self.at < state.bytes.len() {
-            let piece = &state.bytes[self.at..state.bytes.len().min(self.at + PIECE)];
-            self.at += piece.len();
-            return Next::Item(Some(Ok(Frame::data(Bytes::copy_from_slice(piece)))));
-        }
-        match &mut state.phase {
-            Phase::Complete(_) => self.end(&state),
-            Phase::Ended if self.first => self.end(&state),
-            Phase::GivenUp | Phase::Ended if !self.first => self.broken(None),
-            Phase::Failed(error) => {
-                let error = if self.first { error.take() } else { None };
-                self.broken(error)
-            }
-            Phase::Recording | Phase::GivenUp | Phase::Ended => {
-                if matches!(state.phase, Phase::GivenUp) {
-                    // All that was written down is read: from here on nothing is kept.
-                    state.bytes = BytesMut::new();
-                    self.at = 0;
-                }
-                // Under the lock: whoever has the source now wakes this one when done.
-                _old = tape.wakers.register(self.number, cx.waker());
-                state.source.take().map_or(Next::Wait, Next::Ask)
-            }
-        }
-    }
-
-    fn end(&mut self, state: &State) -> Next {
-        let mut trailers = state.trailers.clone().filter(|_| !self.trailers_read);
-        self.trailers_read = true;
-        if let Some(trailers) = trailers.as_mut().filter(|_| !self.first) {
-            // A cookie is for the one whose request was answered.
-            trailers.remove(SET_COOKIE);
-        }
-        Next::Item(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
-    }
-
-    /// The end of a body that has failed, told once.
-    fn broken(&mut self, error: Option<BoxError>) -> Next {
-        let told = std::mem::replace(&mut self.told, true);
-        Next::Item((!told).then(|| Err(error.unwrap_or_else(|| Box::new(Broken)))))
-    }
-
-    /// It is given this frame as it is, which may be on the tape too.
-    fn took(&mut self, frame: Frame<Bytes>, state: &mut State) -> Frame<Bytes> {
-        if matches!(state.phase, Phase::Recording) {
-            self.at = state.bytes.len();
-        } else {
-            state.bytes = BytesMut::new();
-            self.at = 0;
-        }
-        self.trailers_read |= frame.is_trailers();
-        frame
-    }
-
-    fn count(&mut self, frame: &Frame<Bytes>) {
-        let given = frame.data_ref().map_or(0, |data| data.len() as u64);
-        let upper = self.hint.upper().map(|upper| upper.saturating_sub(given));
-        let lower = self.hint.lower().saturating_sub(given);
-        self.hint = SizeHint::new();
-        if let Some(upper) = upper {
-            self.hint.set_upper(upper.max(lower));
-        }
-        self.hint.set_lower(lower);
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        let tape = Arc::clone(&self.tape);
-        tape.left(self);
-    }
-}
-
-/// Those who wait for more, by the number of the reader. Apart from the tape: the body holds on to it.
-#[derive(Default)]
-struct Wakers(Mutex<Waiting>);
-
-#[derive(Default)]
-struct Waiting {
-    waiting: BTreeMap<u64, Waker>,
-    times: u64,
-}
-
-impl Wakers {
-    /// Gives back what was there before, to be dropped without any lock.
-    fn register(&self, number: u64, waker: &Waker) -> Option<Waker> {
-        lock(&self.0).waiting.insert(number, waker.clone())
-    }
-
-    /// As before.
-    fn forget(&self, number: u64) -> Option<Waker> {
-        lock(&self.0).waiting.remove(&number)
-    }
-
-    fn wake_all(&self) {
-        let mut woken = lock(&self.0);
-        woken.times += 1;
-        let wakers = std::mem::take(&mut woken.waiting);
-        drop(woken);
-        wakers.into_values().for_each(Waker::wake);
-    }
-
-    /// How often it has been woken.
-    fn times(&self) -> u64 {
-        lock(&self.0).times
-    }
-}
-
-impl Wake for Wakers {
-    fn wake(self: Arc<Self>) {
-        self.wake_all();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.wake_all();
-    }
-}
-
-/// What those hear who read along when the body breaks off, after their heads were sent.
-#[derive(Debug)]
-struct Broken;
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the body that this response shares with another broke off")
-    }
-}
-
-impl std::error::Error for Broken {}
-
-impl fmt::Debug for Reader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("first", &self.first).field("at", &self.at).finish_non_exhaustive()
-    }
-}
-
 /// A lock that a panic does not keep: nothing is left half done under it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -557,6 +319,3 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A declared length is believed this far before the bytes are there.
 const READ_AHEAD: usize = 256 * 1024;
-
-/// What a reader gets at once of what is being recorded.
-const PIECE: usize = 64 * 1024;
