@@ -12,9 +12,7 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use larder::{
-    Cache, CacheLayer, Identity, IdentityLayer, Policy, Preset, Selector, StatsLayer, WarmRequest, WarmSource, Warmer,
-};
+use larder::{Cache, CacheLayer, Identity, IdentityLayer, Policy, Preset, StatsLayer, WarmRequest, WarmSource, Warmer};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -34,23 +32,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let shop = Shop { cache: cache.clone(), database: Arc::new(Database::new()) };
 
     // A dashboard may be a minute old, and the users of a tenant share it. For two more minutes it is still served at
-    // once, while one request makes a new one.
+    // once, while one request makes a new one. It is made of products: when they change, it is not served any more.
     let dashboards = Policy::named("dashboard").fresh_for(MINUTE).stale_while_revalidate(2 * MINUTE).ignore_query();
-    let dashboards = dashboards.per_tenant();
+    let dashboards = dashboards.per_tenant().depends_on(["Product"]);
     // What belongs to one user: 30 minutes, and nobody else gets it.
     let own = Policy::preset(Preset::User).per_user();
     // Products are the same for everybody, and stay until somebody changes them.
     let products = Policy::named("products").fresh_for(60 * MINUTE).ignore_query().shared();
+    // Their list, until any of them changes.
+    let lists = Policy::named("lists").fresh_for(60 * MINUTE).ignore_query().shared().depends_on(["Product"]);
 
     let app = Router::new()
         .route("/dashboard", get(dashboard).layer(CacheLayer::new(&cache, dashboards)))
         .route("/me", get(greet).layer(CacheLayer::new(&cache, own)))
-        .merge(
-            Router::new()
-                .route("/products", get(list_products))
-                .route("/products/{id}", get(show_product).post(change_price))
-                .route_layer(CacheLayer::new(&cache, products)),
-        )
+        .route("/products", get(list_products).layer(CacheLayer::new(&cache, lists)))
+        .route("/products/{id}", get(show_product).post(change_price).layer(CacheLayer::new(&cache, products)))
         .route("/queries", get(count_queries))
         .route("/stats", get(show_stats))
         .with_state(shop)
@@ -119,11 +115,10 @@ async fn change_price(State(shop): State<Shop>, Path(id): Path<u32>, body: Strin
     let changed = |products: &mut Products| products.get_mut(&id).map(|product| product.change_price(cents));
     shop.database.query(changed).await.ok_or_else(|| no_product(id))?;
 
-    // A POST that succeeds takes `/products/{id}` out of the cache by itself. What else shows prices only we know.
-    for page in ["/products", "/dashboard"] {
-        let purged = shop.cache.invalidate(Selector::resource(page)).await;
-        purged.map_err(|error| fault(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))?;
-    }
+    // A POST that succeeds takes `/products/{id}` out of the cache by itself. What else shows prices has said so: the policies
+    // that depend on products.
+    let told = shop.cache.changed("Product").id(id).await;
+    told.map_err(|error| fault(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))?;
     Ok(format!("product {id} now costs {cents} cents\n"))
 }
 

@@ -7,10 +7,14 @@ mod changes;
 #[path = "cases/crowd.rs"]
 #[allow(dead_code, reason = "it belongs to the cases")]
 mod crowd;
+#[path = "invalidation/events.rs"]
+mod events;
 #[path = "invalidation/flights.rs"]
 mod flights;
 #[path = "invalidation/patterns.rs"]
 mod patterns;
+#[path = "invalidation/reference.rs"]
+mod reference;
 #[path = "invalidation/schedules.rs"]
 mod schedules;
 #[path = "cases/script.rs"]
@@ -22,6 +26,8 @@ mod selectors;
 mod shop;
 #[path = "invalidation/soft.rs"]
 mod soft;
+#[path = "invalidation/steps.rs"]
+mod steps;
 #[path = "cases/support.rs"]
 #[allow(dead_code, reason = "it belongs to the cases")]
 mod support;

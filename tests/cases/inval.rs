@@ -183,16 +183,18 @@ async fn o_21_an_invalidation_between_lookup_and_validation() {
 
 /// Random schedules: one writes a version and purges, others read. Nobody gets a version older than the one that was
 /// there when the last purge before their request returned. Seeded; the schedules are made by gates that open in random
-/// order, on several threads.
+/// order, on several threads. `LARDER_SOAK=long` makes 100 000 of them.
 #[test]
 fn o_29_stale_set_race_on_one_node() {
+    let long = std::env::var("LARDER_SOAK").is_ok_and(|length| length == "long");
+    let each = if long { 25_000 } else { 2_500 };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
     runtime.block_on(async {
         let running: Vec<_> = (0..4_u64)
             .map(|worker| {
                 tokio::spawn(async move {
-                    for run in 0..2_500 {
-                        schedule(worker * 2_500 + run).await;
+                    for run in 0..each {
+                        schedule(worker * each + run).await;
                     }
                 })
             })

@@ -122,6 +122,20 @@ async fn what_a_handler_invalidates_is_its_tenants_and_nobodys() {
     }
 }
 
+#[tokio::test]
+#[ignore = "fails: a tenant that is selected is not narrowed to what is keyed on none"]
+async fn a_handler_says_nothing_of_another_tenant() {
+    let shop = Shop::new(Policy::fresh_for(HOUR), |request, number| match request.method {
+        Method::GET => Answer::ok(format!("v{number}")),
+        _ => Answer::ok("x").saying(Invalidates::new([Selector::tenant(1)])),
+    });
+    shop.send(&of("1"), Request::get("/list")).await;
+    shop.send(&of("2"), Request::post("/other")).await;
+    assert_eq!(shop.send(&of("1"), Request::get("/list")).await.outcome(), "hit");
+    shop.send(&of("1"), Request::post("/other")).await;
+    assert_eq!(shop.send(&of("1"), Request::get("/list")).await.outcome(), "miss");
+}
+
 /// Two caches, one around the other: each hears what the handler has changed.
 #[tokio::test]
 async fn every_cache_on_the_way_hears_it() {

@@ -2,7 +2,7 @@
 
 use crate::{
     shop::{Answer, Shop},
-    support::{HOUR, MINUTE, settle},
+    support::{HOUR, MINUTE, settle, until},
 };
 use http::header::IF_NONE_MATCH;
 use larder::{Policy, Selector};
@@ -10,6 +10,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering::SeqCst},
 };
+use tokio::sync::Notify;
 
 fn shop(policy: Policy, etag: bool) -> (Shop, Arc<AtomicBool>) {
     let down = Arc::new(AtomicBool::new(false));
@@ -131,4 +132,33 @@ async fn the_first_of_two_opens_the_window() {
 #[tokio::test]
 async fn the_first_of_two_opens_the_window_also_if_nobody_asks_between() {
     twice(false).await;
+}
+
+/// As it does where its lifetime has ended by itself.
+#[tokio::test]
+#[ignore = "fails: made stale in the moment in which it was received, what is fetched anew is not kept if the client goes away"]
+async fn a_refetch_outlives_its_client() {
+    let gate = Arc::new(Notify::new());
+    for soft in [false, true] {
+        let held = Arc::clone(&gate);
+        let shop = Shop::new(Policy::fresh_for(MINUTE), move |_, number| match number {
+            2 => Answer::ok("v2").gate(&held),
+            number => Answer::ok(format!("v{number}")),
+        });
+        shop.get("/x").await;
+        if soft {
+            shop.invalidate(Selector::everything().soft()).await;
+        } else {
+            shop.advance(60);
+        }
+        let asking = shop.spawn("/x");
+        until("the call", || shop.calls() == 2).await;
+        settle().await;
+        asking.abort();
+        settle().await;
+        gate.notify_one();
+        settle().await;
+        let got = shop.get("/x").await;
+        assert_eq!((got.outcome(), got.text()), ("hit", "v2"), "soft: {soft}");
+    }
 }
