@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     identity::{Identity, TENANT},
-    invalidation::{Force, Invalidates, Selector, Within, records_of},
+    invalidation::{Batch, Force, Invalidates, Selector, Within, records_of},
     policy::Rules,
     semantics::{cache_groups::invalidated_groups, invalidation::same_origin_targets, target::Target},
 };
@@ -61,29 +61,21 @@ impl Cache {
     pub(crate) fn invalidate_changed(&self, change: &Change, answer: &HeaderMap, said: Option<&Invalidates>) {
         let base = change.target();
         let (query_rules, rows, anyone) = (self.query_rules(), self.ledger().rows(), (Within::Anyone, None));
-        let mut records = records_of(rows, &base, anyone, &query_rules, self.searches());
+        let resource = |target: &Target<'_>| records_of(rows, target, anyone, &query_rules, self.searches());
+        let mut batch = Batch::of(resource(&base), Force::Hard);
         for target in same_origin_targets(&base, answer) {
             let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
-            let target = Target { path, query, ..base };
-            records.extend(records_of(rows, &target, anyone, &query_rules, self.searches()));
+            batch.add(resource(&Target { path, query, ..base }), Force::Hard);
         }
         let groups = invalidated_groups(answer);
         let groups = groups.iter().map(|name| Selector::group_of(change.authority.as_deref(), name));
-        let mut soft = Vec::new();
         for selector in groups.chain(said.into_iter().flat_map(|said| said.0.iter().cloned())) {
             for selector in selector.narrowed_to(change.tenant.as_deref()) {
-                match selector.records(rows, &query_rules, self.searches()) {
-                    Ok(more) if selector.force == Force::Soft => soft.extend(more),
-                    Ok(more) => records.extend(more),
-                    Err(error) => {
-                        tracing::warn!(target: "larder::invalidate", %error, "an answer invalidates what cannot be selected");
-                    }
+                if let Err(error) = selector.add_to(&mut batch, rows, &query_rules, self.searches()) {
+                    tracing::warn!(target: "larder::invalidate", %error, "an answer invalidates what cannot be selected");
                 }
             }
         }
-        self.append(records, Force::Hard);
-        if !soft.is_empty() {
-            self.append(soft, Force::Soft);
-        }
+        self.append(batch);
     }
 }

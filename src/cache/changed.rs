@@ -10,6 +10,7 @@ use std::{
     fmt,
     future::{Future, IntoFuture, pending, poll_fn},
     pin::{Pin, pin},
+    slice,
     task::Poll,
     time::{Duration, SystemTime},
 };
@@ -127,7 +128,7 @@ impl Cache {
         next: impl Fn(SystemTime) -> Option<SystemTime> + Send + 'static,
         selector: Selector,
     ) -> Result<Schedule, InvalidateError> {
-        self.records(&selector)?;
+        self.batch(slice::from_ref(&selector)).1?;
         let (stop, mut stopped) = watch::channel(false);
         let (cache, background) = (std::sync::Arc::downgrade(&self.0), self.background().clone());
         let start = SystemTime::from(self.now());
@@ -159,18 +160,15 @@ impl Cache {
     }
 
     async fn tell(&self, changes: &[Changed]) -> Result<Invalidated, InvalidateError> {
-        let (mut selectors, mut fault) = (Vec::new(), None);
+        let mut selectors = Vec::new();
         for changed in changes {
-            for selector in self.0.dependencies.selectors_of(changed).await {
-                // What one closure says wrongly keeps nothing else from being told.
-                match self.records(&selector) {
-                    Ok(_) => selectors.push(selector),
-                    Err(error) => fault = Some(error),
-                }
-            }
+            selectors.extend(self.0.dependencies.selectors_of(changed).await);
         }
-        let told = self.invalidate_many(selectors).await;
-        fault.map_or(told, Err)
+        // Nothing is awaited from here on: resources go by all the names that they have by now. What one closure says
+        // wrongly keeps nothing else from being told.
+        let (batch, sound) = self.batch(&selectors);
+        let done = self.carry_out(&selectors, batch);
+        sound.map(|()| done)
     }
 }
 

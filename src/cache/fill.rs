@@ -434,21 +434,9 @@ impl Fill {
         if entry.footprint.len() > MAX_ROWS {
             return Err(NotStored::IdentityTooLarge);
         }
-        let now = self.cache.now();
-        let key = self.key_of(&entry.head);
-        if !self.cache.ledger().admits(entry.claim(key.as_bytes()), &entry.checked) {
-            return Err(NotStored::Invalidated);
-        }
-        if self.lost.load(Relaxed) {
-            return Err(NotStored::Superseded);
-        }
-        self.cache.ledger().keep_for(entry.discard_at.since(now));
-        let place = key.clone();
-        let live = |other: &Entry| other.discard_at > now && self.cache.is_live(place.as_bytes(), other);
-        self.cache.0.memory.put(key, Arc::clone(entry), &self.request, self.rules.max_variants, live)?;
-        self.cache.counters().stored.fetch_add(1, Relaxed);
+        let variant = (&self.request, self.rules.max_variants);
+        self.cache.keep(self.key_of(&entry.head), entry, variant, || self.lost.load(Relaxed))?;
         self.cache.uncacheable().forget(self.remembered_by());
-        self.cache.keep_swept();
         Ok(())
     }
 }

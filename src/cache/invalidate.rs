@@ -3,9 +3,9 @@
 use super::{Cache, Inner};
 use crate::{
     entry::Entry,
-    invalidation::{Force, InvalidateError, Record, Selector},
+    invalidation::{Batch, InvalidateError, Selector},
 };
-use std::sync::atomic::Ordering;
+use std::{slice, sync::atomic::Ordering};
 
 /// What an invalidation did: it is in the log and applied here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,19 +57,10 @@ impl Cache {
         &self,
         selectors: impl IntoIterator<Item = Selector>,
     ) -> Result<Invalidated, InvalidateError> {
-        let (mut hard, mut soft, mut counted) = (Vec::new(), Vec::new(), false);
-        for selector in selectors {
-            let records = self.records(&selector)?;
-            counted |= selector.counted;
-            if selector.force == Force::Soft { soft.extend(records) } else { hard.extend(records) }
-        }
-        let entries = counted.then(|| self.hits(&[&hard[..], &soft[..]].concat()).entries);
-        for (records, force) in [(hard, Force::Hard), (soft, Force::Soft)] {
-            if !records.is_empty() {
-                self.append(records, force);
-            }
-        }
-        Ok(Invalidated { entries })
+        let selectors = Vec::from_iter(selectors);
+        let (batch, sound) = self.batch(&selectors);
+        sound?;
+        Ok(self.carry_out(&selectors, batch))
     }
 
     /// What a selector would hit now.
@@ -79,8 +70,8 @@ impl Cache {
     /// If the selector does not say what it should.
     #[expect(clippy::unused_async, reason = "stores beyond memory are asked here")]
     pub async fn preview(&self, selector: &Selector) -> Result<Preview, InvalidateError> {
-        let records = self.records(selector)?;
-        Ok(self.hits(&records))
+        let (batch, sound) = self.batch(slice::from_ref(selector));
+        sound.map(|()| self.hits(&batch))
     }
 
     /// Ends the use of everything that is stored, as after a change of the application's own: [`Selector::everything`].
@@ -92,24 +83,41 @@ impl Cache {
     /// Whether a response for this resource is held that could still be of use; as in [`Selector::resource`].
     #[cfg(any(test, feature = "test-util"))]
     pub fn contains(&self, uri: &str) -> bool {
-        self.records(&Selector::resource(uri)).is_ok_and(|records| self.hits(&records).entries > 0)
+        self.hits(&self.batch(&[Selector::resource(uri)]).0).entries > 0
     }
 
-    pub(crate) fn append(&self, records: Vec<Record>, force: Force) {
-        self.0.ledger.append(records, force, self.now());
+    /// Appends to the log, as one record.
+    pub(crate) fn append(&self, batch: Batch) {
+        self.0.ledger.append(batch, self.now());
         self.0.counters.invalidations.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn records(&self, selector: &Selector) -> Result<Vec<Record>, InvalidateError> {
-        selector.records(self.0.ledger.rows(), &self.query_rules(), &self.0.searches)
+    /// What these selectors say together, without those that do not say what they should, and what is wrong with the first
+    /// of them.
+    pub(super) fn batch(&self, selectors: &[Selector]) -> (Batch, Result<(), InvalidateError>) {
+        let (rows, rules) = (self.0.ledger.rows(), self.query_rules());
+        let (mut batch, mut sound) = (Batch::default(), Ok(()));
+        for selector in selectors {
+            sound = sound.and(selector.add_to(&mut batch, rows, &rules, &self.0.searches));
+        }
+        (batch, sound)
     }
 
-    fn hits(&self, records: &[Record]) -> Preview {
+    /// Appends what these selectors say to the log, if it is anything, and counts what it hits if one of them asks for that.
+    pub(super) fn carry_out(&self, selectors: &[Selector], batch: Batch) -> Invalidated {
+        let counted = selectors.iter().any(|selector| selector.counted);
+        let entries = counted.then(|| self.hits(&batch).entries);
+        if !batch.is_empty() {
+            self.append(batch);
+        }
+        Invalidated { entries }
+    }
+
+    fn hits(&self, batch: &Batch) -> Preview {
         let now = self.now();
         let mut preview = Preview::default();
         self.0.memory.each(|key, entry: &Entry| {
-            let hit = records.iter().any(|record| record.selects(entry.claim(key)));
-            if hit && entry.discard_at > now && self.is_live(key, entry) {
+            if batch.selects(entry.claim(key)) && entry.discard_at > now && self.is_live(key, entry) {
                 preview.entries += 1;
                 preview.bytes += entry.weight();
             }

@@ -51,7 +51,7 @@ use crate::{
     clock::Clock,
     entry::Entry,
     invalidation::{Dependencies, Ledger, Standing},
-    key::{Key, KeyBuf, QueryRule, Searches},
+    key::{Key, QueryRule, Searches},
     outcome::NotStored,
     policy::{Policy, Unit},
     store::{Found, Memory},
@@ -272,15 +272,26 @@ impl Cache {
         self.0.memory.remove(key, entry);
     }
 
-    /// Stores an entry that holds a value.
-    fn keep_value(&self, key: &KeyBuf, entry: &Arc<Entry>) -> Result<(), NotStored> {
+    /// Stores an entry, unless it has been invalidated meanwhile, or has `lost` to a younger one. Of what varies, `request`
+    /// selects it, and at most `variants` are kept.
+    fn keep(
+        &self,
+        key: Key,
+        entry: &Arc<Entry>,
+        (request, variants): (&HeaderMap, usize),
+        lost: impl FnOnce() -> bool,
+    ) -> Result<(), NotStored> {
+        let (now, place) = (self.now(), key.clone());
+        // First, so that what comes after the check is remembered for as long.
+        self.0.ledger.keep_for(entry.discard_at.since(now));
         if !self.0.ledger.admits(entry.claim(key.as_bytes()), &entry.checked) {
             return Err(NotStored::Invalidated);
         }
-        let now = self.now();
-        self.0.ledger.keep_for(entry.discard_at.since(now));
-        let live = |other: &Entry| other.discard_at > now && self.is_live(key.as_bytes(), other);
-        self.0.memory.put(Key::from(key), Arc::clone(entry), &HeaderMap::new(), 1, live)?;
+        if lost() {
+            return Err(NotStored::Superseded);
+        }
+        let live = |other: &Entry| other.discard_at > now && self.is_live(place.as_bytes(), other);
+        self.0.memory.put(key, Arc::clone(entry), request, variants, live)?;
         self.0.counters.stored.fetch_add(1, Ordering::Relaxed);
         self.keep_swept();
         Ok(())
@@ -311,7 +322,6 @@ impl Cache {
             let _sweeping = sweeping;
             while timer::within(SWEEP_EVERY, background.closing()).await.is_none() {
                 let Some(cache) = cache.upgrade() else { return };
-                cache.clock.adjust();
                 cache.sweep();
             }
         });

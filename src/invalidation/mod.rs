@@ -11,9 +11,11 @@ mod ledger;
 mod row;
 mod selector;
 mod tags;
+#[cfg(test)]
+mod tests;
 
 pub use dependencies::{ChangeKind, Changed, Dependencies};
-pub(crate) use ledger::{Checked, Claim, Force, Ledger, Limits, Record, Seq, Standing};
+pub(crate) use ledger::{Batch, Checked, Claim, Force, Ledger, Limits, Record, Seq, Standing};
 pub(crate) use row::{Footprint, RowHasher, Subject, Within};
 pub(crate) use selector::records_of;
 pub use selector::{InvalidateError, Selector};

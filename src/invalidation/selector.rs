@@ -2,7 +2,7 @@
 
 use super::{
     ban::What as Banned,
-    ledger::{Force, Record},
+    ledger::{Batch, Force, Record},
     row::{Row, RowHasher, Subject, Within},
     tags::PREFIXES,
 };
@@ -33,7 +33,7 @@ use std::{fmt, sync::Arc};
 pub struct Selector {
     what: What,
     within: Narrowed,
-    pub(crate) force: Force,
+    force: Force,
     pub(crate) counted: bool,
 }
 
@@ -178,9 +178,20 @@ impl Selector {
         Self { what, within: Narrowed::Anyone, force: Force::Hard, counted: false }
     }
 
-    /// The records that say this. A resource is recorded under each of the query `rules` that are in use, as each names
+    /// Adds what it says to a batch. A resource is recorded under each of the query `rules` that are in use, as each names
     /// it by the parameters that count.
-    pub(crate) fn records(
+    pub(crate) fn add_to(
+        &self,
+        batch: &mut Batch,
+        rows: &RowHasher,
+        rules: &[QueryRule],
+        searches: &Searches,
+    ) -> Result<(), InvalidateError> {
+        batch.add(self.records(rows, rules, searches)?, self.force);
+        Ok(())
+    }
+
+    fn records(
         &self,
         rows: &RowHasher,
         rules: &[QueryRule],

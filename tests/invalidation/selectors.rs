@@ -173,8 +173,10 @@ async fn many_are_one_record_and_one_fault_stops_all() {
 #[tokio::test]
 async fn hard_and_soft_in_one() {
     let (list, _) = filled().await;
+    let before = list.cache.stats().invalidations;
     let both = [Selector::tag("x").soft(), Selector::resource("/g"), Selector::tag("y")];
     list.cache.invalidate_many(both).await.unwrap();
+    assert_eq!(list.cache.stats().invalidations, before + 1, "one record");
     for (who, uri, outcome) in [
         (nobody(), "/p", "stale"),
         (nobody(), "/g", "miss"),

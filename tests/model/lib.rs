@@ -11,7 +11,14 @@ mod flight;
 #[cfg(test)]
 mod flights;
 #[cfg(test)]
+#[allow(dead_code, unused_imports, reason = "not all of it is played")]
+mod invalidation;
+#[cfg(test)]
+mod ledgers;
+#[cfg(test)]
 mod play;
+#[cfg(test)]
+mod stand_ins;
 #[cfg(test)]
 #[allow(dead_code, reason = "not all of it is played")]
 #[path = "../../src/cache/tape/mod.rs"]
@@ -19,11 +26,17 @@ mod tape;
 #[cfg(test)]
 mod tapes;
 
+#[cfg(test)]
+use stand_ins::{key, semantics};
+
 /// What those files take from `larder`.
 #[cfg(test)]
 #[allow(dead_code, reason = "not all of it is played")]
 mod sync {
-    pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+    pub(crate) use shuttle::sync::{
+        Mutex, MutexGuard, RwLock,
+        atomic::{AtomicU64, Ordering},
+    };
     use std::time::Duration;
 
     /// No time passes here.

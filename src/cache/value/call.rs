@@ -5,7 +5,7 @@ use crate::{
     cache::{Cache, refreshing},
     entry::{Entry, Held, Life},
     identity::Identity,
-    invalidation::{Checked, Claim, Footprint, Force, Record, Seq, Standing, Subject, Tags, Within},
+    invalidation::{Batch, Checked, Claim, Footprint, Force, Record, Seq, Standing, Subject, Tags, Within},
     key::{Key, KeyBuf, Part},
     outcome::{Bypass, Outcome},
     request_stats::RequestStats,
@@ -230,7 +230,7 @@ impl Site {
 
     fn invalidate(&self) {
         let row = self.cache.ledger().rows().row(Subject::Key(self.key.as_bytes()), Within::Anyone);
-        self.cache.append(vec![Record::Row { row, owner: None }], Force::Hard);
+        self.cache.append(Batch::of([Record::Row { row, owner: None }], Force::Hard));
         if let Some(entry) = self.find() {
             self.cache.remove(self.key.as_bytes(), &entry);
         }
@@ -296,7 +296,7 @@ impl<T: Serialize + Send + Sync + 'static> Kind<T> {
         if lifetime.is_zero() {
             return Some(entry);
         }
-        match site.cache.keep_value(&site.key, &entry) {
+        match site.cache.keep(Key::from(&site.key), &entry, (&HeaderMap::new(), 1), || false) {
             Ok(()) => {
                 if let Some(stats) = RequestStats::current() {
                     stats.set_value();
