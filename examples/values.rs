@@ -97,7 +97,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // What is saved takes the place of what was kept.
     let saved = cache.value(&PEOPLE).for_identity(&tenant);
     saved.write_through(vec![(1, "Ann".to_owned())], async |_| DATABASE.query(()).await).await?;
-    let kept = cache.value(&PEOPLE).for_identity(&tenant).get();
+    let kept = cache.value(&PEOPLE).for_identity(&tenant).get().await;
     println!("saved and kept: {kept:?}");
     Ok(())
 }

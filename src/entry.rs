@@ -44,6 +44,8 @@ pub(crate) struct Entry {
     lifespan: Lifespan,
     /// `public`, `s-maxage` or `must-revalidate`: for requests with credentials too (RFC 9111 §3.5).
     pub(crate) allows_credentials: bool,
+    /// Fresh in memory until then: stores behind may have it longer.
+    memory_until: Timestamp,
     pub(crate) nominated: Box<[HeaderName]>,
     pub(crate) footprint: Footprint,
     /// What it was tagged with.
@@ -114,6 +116,9 @@ pub(crate) struct Keeping<'a> {
     pub(crate) browser: Option<CacheControl>,
     pub(crate) keep: Option<Duration>,
     pub(crate) refresh: RefreshRules,
+    /// How long it is fresh in memory, at most.
+    pub(crate) memory_ttl: Option<Duration>,
+    pub(crate) now: Timestamp,
     /// What a hit says in `Cache-Status`; nothing where that is off.
     pub(crate) hit: Option<&'a HeaderValue>,
 }
@@ -146,6 +151,7 @@ impl Entry {
             for_caches: for_caches.map(Box::new),
             body,
             trailers,
+            memory_until: how.memory_ttl.map_or(NEVER, |ttl| how.now.saturating_add(ttl)),
             allows_credentials: allows_credentials(&storable.directives),
             nominated: storable.nominated.into(),
             footprint,
@@ -179,6 +185,7 @@ impl Entry {
             for_caches: None,
             body: Bytes::new(),
             trailers: None,
+            memory_until: NEVER,
             allows_credentials: true,
             nominated: Box::default(),
             footprint,
@@ -204,9 +211,30 @@ impl Entry {
     #[inline]
     pub(crate) fn lifespan(&self) -> Lifespan {
         match self.checked.ended() {
-            None => self.lifespan,
-            Some(moment) => self.lifespan.ended_at(moment),
+            None if self.memory_until >= self.lifespan.fresh_until => self.lifespan,
+            ended => self.lifespan.ended_at(ended.map_or(self.memory_until, |ended| ended.min(self.memory_until))),
         }
+    }
+
+    /// Its life as it was to be, whatever has been invalidated softly.
+    pub(crate) fn whole_lifespan(&self) -> Lifespan {
+        self.lifespan
+    }
+
+    /// When it arrived.
+    pub(crate) fn received(&self) -> Timestamp {
+        self.received
+    }
+
+    /// What a store has is news if it came later than this: a copy of this one too, once it is not fresh in memory.
+    pub(crate) fn news_since(&self, now: Timestamp) -> Timestamp {
+        let only_here = now >= self.memory_until && now < self.lifespan.fresh_until;
+        if only_here { self.received.saturating_sub(Duration::from_millis(1)) } else { self.received }
+    }
+
+    /// When its fill began, at the latest.
+    pub(crate) fn began(&self) -> Timestamp {
+        self.received.saturating_sub(self.fill_time)
     }
 
     /// What decides whether it has been invalidated.
@@ -365,6 +393,9 @@ impl Gate {
         self.0.store(Self::IDLE, Ordering::Release);
     }
 }
+
+/// No moment is later.
+const NEVER: Timestamp = Timestamp::from_unix_millis(u64::MAX);
 
 /// After the inner service has failed, it is left alone this long.
 pub(crate) const BACK_OFF: Duration = Duration::from_secs(30);

@@ -125,13 +125,17 @@
 //! | feature | default | what it does |
 //! |---|---|---|
 //! | `axum` | yes | keys use the path as the client sent it, also inside `Router::nest` |
+//! | `encrypt` | no | [`KeyRing`]: what leaves the process is encrypted |
+//! | `redis` | no | [`Redis`]: a store that several processes share, over one server, sentinels or a cluster |
+//! | `redis-tls` | no | TLS for it |
 //! | `toml` | no | [`Config`]: caches, policies and routes from a TOML file |
 //! | `test-util` | no | [`test_util`]: a cache with a manual clock, and assertions, for your own tests |
+//! | `zstd` | no | bodies from 4 KiB on are compressed in what leaves the process |
 //!
 //! Without `axum`, a layer inside a `nest` sees the path without its prefix, and two nests with the same inner paths
 //! would share: leave the feature on, or set [`Policy::uri`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![cfg_attr(not(feature = "test-util"), allow(rustdoc::broken_intra_doc_links))]
+#![cfg_attr(not(all(feature = "test-util", feature = "encrypt")), allow(rustdoc::broken_intra_doc_links))]
 
 mod bust;
 mod cache;
@@ -153,12 +157,13 @@ mod store;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod timer;
 mod warm;
 
 pub use bust::bust;
 pub use cache::{
     Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, Changes, Changing, ConfigError, Invalidated,
-    OneChange, Preview, Schedule, Shutdown, Stats, Value, ValueCall,
+    LogCounts, OneChange, Preview, Schedule, Shutdown, Stats, StoreCounts, Value, ValueCall,
 };
 #[cfg(feature = "toml")]
 pub use config::Config;
@@ -177,10 +182,25 @@ pub use layers::stats::{StatsFuture, StatsLayer, StatsService};
 pub use outcome::{Bypass, NotStored, Outcome};
 pub use policy::{Effective, NamedPolicy, Policy, PolicyError, PolicyTable, Preset, RequestDirectives};
 pub use semantics::cache_control_writer::CacheControl;
+#[cfg(feature = "redis")]
+pub use store::Redis;
+pub use store::{Cursor, Page, Store, StoreError, StoreFuture, StoreKey, StoreStats};
+#[cfg(feature = "encrypt")]
+pub use store::{KeyRing, KeyRingError};
 pub use warm::{
     SitemapError, WarmPlan, WarmProgress, WarmReport, WarmRequest, WarmResponse, WarmSchedule, WarmSource,
     WarmedCategory, Warmer, Warming,
 };
+
+/// For the fuzz targets: what is not public otherwise.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Opens these bytes in every way that a store's bytes are opened.
+    pub fn codec(bytes: &[u8]) {
+        crate::store::fuzzing::codec(bytes);
+    }
+}
 
 /// Guides, for reading. They are the pages of `docs/`, and their examples are tests.
 #[cfg(any(doc, doctest))]

@@ -97,7 +97,7 @@ async fn it_is_that_of_who_asks_and_of_its_parameters() {
     // What is everyone's is everyone's.
     cache.value(&SHARED).for_identity(&who(1, "a")).put("x".to_owned());
     assert!(cache.value(&SHARED).for_identity(&who(2, "b")).peek().is_some());
-    assert!(cache.value(&SHARED).cache_if(false).get().is_none());
+    assert!(cache.value(&SHARED).cache_if(false).get().await.is_none());
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn a_load_outlives_the_one_who_asked() {
     assert!(asking.await.is_err());
     gate.notify_one();
     settle().await;
-    assert_eq!(cache.value(&RATE).get().as_deref(), Some(&1));
+    assert_eq!(cache.value(&RATE).get().await.as_deref(), Some(&1));
     assert_eq!(cache.stats().handed_over, 1);
     at_rest(&cache);
 }
@@ -217,7 +217,7 @@ async fn what_is_stale_is_served_and_loaded_once_in_the_background() {
         assert_eq!(cache.value(&PATIENT).get_or_load(|| loads.next()).await.as_deref(), Ok(&7));
     }
     settle().await;
-    assert_eq!((cache.value(&PATIENT).get().as_deref(), loads.count()), (Some(&1), 1));
+    assert_eq!((cache.value(&PATIENT).get().await.as_deref(), loads.count()), (Some(&1), 1));
     let stats = cache.stats();
     assert_eq!((stats.stale, stats.refreshes, stats.failed_refreshes), (10, 1, 0));
     at_rest(&cache);
@@ -311,7 +311,7 @@ async fn written_through_it_is_saved_first() {
 async fn many_at_once() {
     let (cache, _) = test_util::cache();
     cache.value(&SHARED).put_many("id", [(1, "one".to_owned()), (2, "two".to_owned())]);
-    let found = cache.value(&SHARED).get_many("id", [1, 2, 3]);
+    let found = cache.value(&SHARED).get_many("id", [1, 2, 3]).await;
     assert_eq!(found.len(), 2);
     let load = async |missing: Vec<u32>| {
         assert_eq!(missing, [3, 4]);
@@ -320,7 +320,7 @@ async fn many_at_once() {
     let all = cache.value(&SHARED).load_many("id", [1, 3, 4, 3], load).await.unwrap();
     assert_eq!((all.len(), &**all[&3]), (2, "three"));
     cache.value(&SHARED).remove_many("id", [1, 3]);
-    assert_eq!(cache.value(&SHARED).get_many("id", [1, 2, 3]).len(), 1);
+    assert_eq!(cache.value(&SHARED).get_many("id", [1, 2, 3]).await.len(), 1);
     let failed = cache.value(&SHARED).load_many("id", [9], async |_| Err("down")).await;
     assert!(failed.is_err());
 }

@@ -1,6 +1,6 @@
 //! Fills that nobody waits for: counted, bounded, and ended when the cache shuts down.
 
-use super::timer;
+use crate::timer;
 use std::{
     fmt,
     future::{Future, poll_fn},

@@ -1,14 +1,23 @@
 //! Making caches.
 
 use super::{
-    Background, Cache, Inner, StatusLine, collapse::FillFlights, counters::Counters, uncacheable::Uncacheable,
+    Background, Cache, Inner, StatusLine,
+    collapse::FillFlights,
+    counters::Counters,
+    log::{Log, LogTimes},
+    tiers::Tiers,
+    uncacheable::Uncacheable,
     uses::Uses,
 };
+#[cfg(feature = "encrypt")]
+use crate::store::KeyRing;
+#[cfg(feature = "redis")]
+use crate::store::Redis;
 use crate::{
     clock::Clock,
-    invalidation::{Dependencies, Ledger, Limits},
+    invalidation::{Dependencies, Journal, Ledger, Limits},
     policy::{Policy, PolicyError, Rules, check_word},
-    store::{Memory, Sizes},
+    store::{Codec, Memory, Sizes, Store},
 };
 use std::{
     collections::BTreeMap,
@@ -45,6 +54,12 @@ pub struct CacheBuilder {
     fill_limit: Option<usize>,
     background_limit: usize,
     background_timeout: Duration,
+    journal: Option<Arc<dyn Journal>>,
+    stores: Vec<Arc<dyn Store>>,
+    #[cfg(feature = "redis")]
+    redis: Option<Redis>,
+    codec: Codec,
+    log_times: LogTimes,
 }
 
 /// Whether responses say what the cache did, in `Cache-Status` (RFC 9211).
@@ -86,6 +101,12 @@ impl CacheBuilder {
             fill_limit: None,
             background_limit: 1024,
             background_timeout: Duration::from_secs(300),
+            journal: None,
+            stores: Vec::new(),
+            #[cfg(feature = "redis")]
+            redis: None,
+            codec: Codec { compress_from: Some(4096), ring: None, largest: usize::MAX },
+            log_times: LogTimes::default(),
         }
     }
 
@@ -181,6 +202,69 @@ impl CacheBuilder {
         self
     }
 
+    #[cfg(test)]
+    pub(super) fn journal(mut self, journal: Arc<dyn Journal>) -> Self {
+        self.journal = Some(journal);
+        self
+    }
+
+    /// A store behind the memory tier. Several are asked in the order in which they were given.
+    ///
+    /// What is in a store is used only as long as it is known what has been invalidated since. A store alone is an extension of
+    /// the memory of this process: it takes a log, as [`redis`](CacheBuilder::redis) brings one, for processes to share it, or to
+    /// find it again after a restart.
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.stores.push(Arc::new(store));
+        self
+    }
+
+    /// Redis, behind the memory tier and all other stores, and its log of invalidations, which all processes of this namespace
+    /// share.
+    ///
+    /// ```no_run
+    /// use larder::{Cache, Redis};
+    ///
+    /// let cache = Cache::builder().namespace("shop").redis(Redis::open("redis://cache.internal:6379/1")?).build()?;
+    /// # let _ = cache;
+    /// # Ok::<(), larder::ConfigError>(())
+    /// ```
+    ///
+    /// Nothing waits for it: as long as it is away the cache works without it, and what is stored meanwhile stays in memory.
+    #[cfg(feature = "redis")]
+    pub fn redis(mut self, redis: Redis) -> Self {
+        self.redis = Some(redis);
+        self
+    }
+
+    /// Encrypts what leaves the process for a store, and takes nothing from there that is not encrypted.
+    #[cfg(feature = "encrypt")]
+    pub fn encrypt(mut self, ring: KeyRing) -> Self {
+        self.codec.ring = Some(ring);
+        self
+    }
+
+    /// From which length on bodies are compressed in stores, where that is worth it; `None`: none are. Default: 4 KiB.
+    #[cfg(feature = "zstd")]
+    pub fn compress_from(mut self, bytes: Option<usize>) -> Self {
+        self.codec.compress_from = bytes;
+        self
+    }
+
+    /// Where several processes share an invalidation log: what one has invalidated is not served by the others longer than
+    /// this, whatever messages are lost. It is mostly a matter of milliseconds. Default: 5 seconds.
+    pub fn coherence_bound(mut self, bound: Duration) -> Self {
+        self.log_times.coherence = bound;
+        self
+    }
+
+    /// Where several processes share an invalidation log: one that cannot read it uses what it has filled for so long, counted
+    /// from the later of the fill and the last contact; so each response is then made at most once in this time. Default: 30
+    /// seconds.
+    pub fn isolation(mut self, span: Duration) -> Self {
+        self.log_times.isolation = span;
+        self
+    }
+
     #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
@@ -219,6 +303,9 @@ impl CacheBuilder {
         if self.background_timeout.is_zero() {
             return fault("background_timeout(0s) would break off every refresh: the default is 300 s".to_owned());
         }
+        if self.log_times.coherence < Duration::from_millis(100) {
+            return fault(format!("coherence_bound({:?}): 100 ms or more are possible", self.log_times.coherence));
+        }
         if let Some(bytes) = self.tenant_share {
             self.check_share(bytes)?;
         }
@@ -236,6 +323,17 @@ impl CacheBuilder {
             max_object: (max_object + max_object / 16 + 64 * 1024).min(half) as u64,
             tenant_share: self.tenant_share.map(|bytes| bytes as u64),
         });
+        let (mut stores, mut journal, mut queue) = (self.stores, self.journal, (1024, 64 << 20));
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &self.redis {
+            stores.push(redis.store()?);
+            journal = Some(redis.journal(&self.namespace)?);
+            queue = redis.queue_limits();
+        }
+        #[cfg(not(feature = "redis"))]
+        let _ = (&mut stores, &mut journal, &mut queue);
+        let tiers = |codec| Tiers::new(stores, codec, &self.namespace, queue);
+        let tiers = tiers(Codec { largest: usize::try_from(memory.largest()).unwrap_or(usize::MAX), ..self.codec });
         let cache = Cache(Arc::new(Inner {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             namespace: self.namespace,
@@ -246,6 +344,8 @@ impl CacheBuilder {
             memory,
             dependencies: self.dependencies,
             ledger: Ledger::new(Limits::default()),
+            log: journal.map_or_else(Log::own, |journal| Log::shared(journal, self.log_times)),
+            tiers,
             counters: Counters::new(),
             observed: super::observe::Observed::default(),
             query_rules: std::sync::RwLock::default(),

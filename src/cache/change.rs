@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     identity::{Identity, TENANT},
-    invalidation::{Batch, Force, Invalidates, Selector, Within, records_of},
+    invalidation::{Invalidates, Selector},
     policy::Rules,
     semantics::{cache_groups::invalidated_groups, invalidation::same_origin_targets, target::Target},
 };
@@ -60,22 +60,15 @@ impl Cache {
     /// invalid from now on (RFC 9111 §4.4, RFC 9875 §3).
     pub(crate) fn invalidate_changed(&self, change: &Change, answer: &HeaderMap, said: Option<&Invalidates>) {
         let base = change.target();
-        let (query_rules, rows, anyone) = (self.query_rules(), self.ledger().rows(), (Within::Anyone, None));
-        let resource = |target: &Target<'_>| records_of(rows, target, anyone, &query_rules, self.searches());
-        let mut batch = Batch::of(resource(&base), Force::Hard);
+        let mut selectors = vec![Selector::target(&base)];
         for target in same_origin_targets(&base, answer) {
             let (path, query) = target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
-            batch.add(resource(&Target { path, query, ..base }), Force::Hard);
+            selectors.push(Selector::target(&Target { path, query, ..base }));
         }
         let groups = invalidated_groups(answer);
         let groups = groups.iter().map(|name| Selector::group_of(change.authority.as_deref(), name));
-        for selector in groups.chain(said.into_iter().flat_map(|said| said.0.iter().cloned())) {
-            for selector in selector.narrowed_to(change.tenant.as_deref()) {
-                if let Err(error) = selector.add_to(&mut batch, rows, &query_rules, self.searches()) {
-                    tracing::warn!(target: "larder::invalidate", %error, "an answer invalidates what cannot be selected");
-                }
-            }
-        }
-        self.append(batch);
+        let said = said.into_iter().flat_map(|said| said.0.iter().cloned());
+        selectors.extend(groups.chain(said).flat_map(|selector| selector.narrowed_to(change.tenant.as_deref())));
+        self.invalidate_now(&selectors);
     }
 }

@@ -1,9 +1,10 @@
 //! What the application says has changed, by name.
 
-use super::{Background, Cache, Invalidated, timer};
+use super::{Background, Cache, Invalidated};
 use crate::{
     invalidation::{ChangeKind, Changed, Dependencies, InvalidateError, Selector},
     semantics::date::Timestamp,
+    timer,
 };
 use std::{
     borrow::Cow,
@@ -166,9 +167,7 @@ impl Cache {
         }
         // Nothing is awaited from here on: resources go by all the names that they have by now. What one closure says
         // wrongly keeps nothing else from being told.
-        let (batch, sound) = self.batch(&selectors);
-        let done = self.carry_out(&selectors, batch);
-        sound.map(|()| done)
+        self.carry_out(&selectors).await
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
         LazyLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 #[derive(Debug)]
@@ -108,8 +109,50 @@ impl Counters {
             evictions: memory.evicted(),
             resources: memory.len() as u64,
             bytes: memory.bytes(),
+            stores: BTreeMap::new(),
+            writes_waiting: 0,
+            log: None,
         }
     }
+}
+
+/// What came of asking a store behind the memory tier.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreCounts {
+    /// Lookups that found something fresh.
+    pub hits: u64,
+    /// Lookups that did not.
+    pub misses: u64,
+    /// Responses and values written.
+    pub writes: u64,
+    /// Those that were not written, because too many waited.
+    pub dropped: u64,
+    /// What failed, or was found and could not be used, by reason ([`StoreError::as_str`](crate::StoreError::as_str), `checksum`,
+    /// `unknown-position`, and others).
+    pub reasons: BTreeMap<&'static str, u64>,
+}
+
+/// A log of invalidations that several processes share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogCounts {
+    /// Records read, those of this process included.
+    pub read: u64,
+    /// Records of this process that are in the log.
+    pub sent: u64,
+    /// Records of this process that are not, and are sent again.
+    pub waiting: u64,
+    /// How often records were missing, or lost: then what was stored before is not used.
+    pub gaps: u64,
+    /// Records that could not be read, and so stood for everything.
+    pub unreadable: u64,
+    /// What somebody else has put into the log.
+    pub foreign: u64,
+    /// How often it could not be read or written.
+    pub failures: u64,
+    /// How long ago it was read to its end; nothing before the first time.
+    pub since_contact: Option<Duration>,
 }
 
 /// What a cache has done since it was made.
@@ -158,6 +201,12 @@ pub struct Stats {
     pub resources: u64,
     /// Bytes held now, as weighed: bodies, heads, keys and what it takes to hold them.
     pub bytes: u64,
+    /// The stores behind the memory tier, by name.
+    pub stores: BTreeMap<String, StoreCounts>,
+    /// Writes to them that wait now.
+    pub writes_waiting: u64,
+    /// The shared log of invalidations, if there is one.
+    pub log: Option<LogCounts>,
 }
 
 impl Stats {

@@ -1,6 +1,8 @@
 //! Taking an answer of the inner service into the cache.
 
-use super::{Cache, Facts, place::Place, refreshing};
+mod receive;
+
+use super::{Cache, Facts, place::Place, refreshing, tiers::Write};
 use crate::{
     entry::{Entry, Keeping, Origin, take},
     identity::Identity,
@@ -16,7 +18,7 @@ use crate::{
         date::Timestamp,
         freshness::{LifetimeSource, initial_age},
         no_vary_search::no_vary_search,
-        storable::{Refusal, Storable, StoreRequest, storable},
+        storable::{Refusal, Storable, StoreRequest, StoreRules, storable},
         validation::{Freshened, freshen},
     },
 };
@@ -231,8 +233,18 @@ impl Fill {
         // What a layer writes for browsers and CDNs gives this cache no leave.
         let headers = &*for_caches.map_or(Cow::Borrowed(headers), |counts| counts.head(headers));
         let age = initial_age(headers, self.requested, received);
-        let mut storable =
-            storable(self.asked, status, headers, &self.rules.store, received, age).map_err(NotStored::Refused)?;
+        self.judge_by(&self.rules.store, self.asked, (status, headers), received, age)
+    }
+
+    fn judge_by(
+        &self,
+        rules: &StoreRules,
+        asked: StoreRequest,
+        (status, headers): (StatusCode, &HeaderMap),
+        received: Timestamp,
+        age: Duration,
+    ) -> Result<Verdict, NotStored> {
+        let mut storable = storable(asked, status, headers, rules, received, age).map_err(NotStored::Refused)?;
         storable.nominated.retain(|name| !self.rules.ignored_vary.contains(name));
         let mut longest = Duration::MAX;
         if let Some(until) = &self.rules.fresh_until {
@@ -382,15 +394,20 @@ impl Fill {
             adapted,
             fill_time,
         };
-        let how = Keeping {
+        Entry::new(origin, body, trailers, self.keeping())
+    }
+
+    fn keeping(&self) -> Keeping<'_> {
+        Keeping {
             set_cookie: self.rules.store.set_cookie,
             own_fields: &self.rules.own_fields,
             browser: self.rules.browser,
             keep: self.rules.keep,
-            refresh,
+            refresh: self.rules.refresh,
+            memory_ttl: self.rules.memory_ttl.filter(|_| self.looks_in_stores()),
+            now: self.cache.now(),
             hit: self.cache.status_line().hit(),
-        };
-        Entry::new(origin, body, trailers, how)
+        }
     }
 
     /// The head alone, for those who wait while the body comes.
@@ -431,6 +448,27 @@ impl Fill {
     }
 
     pub(super) fn store(&self, entry: &Arc<Entry>) -> Result<(), NotStored> {
+        self.keep(entry)?;
+        if self.looks_in_stores() {
+            self.cache.write_soon(Write {
+                key: self.key_of(&entry.head).as_bytes().into(),
+                entry: Arc::clone(entry),
+                request: self.request.clone(),
+                credentials: self.asked.credentials,
+                max_variants: self.rules.max_variants,
+                value: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether the stores behind the memory tier take part.
+    pub(crate) fn looks_in_stores(&self) -> bool {
+        !self.rules.memory_only && self.cache.has_stores()
+    }
+
+    /// Takes an entry into the memory tier.
+    fn keep(&self, entry: &Arc<Entry>) -> Result<(), NotStored> {
         if entry.footprint.len() > MAX_ROWS {
             return Err(NotStored::IdentityTooLarge);
         }

@@ -1,7 +1,8 @@
 //! Fills that outlive those who have started them.
 
-use super::{Cache, FillFlight, timer};
+use super::{Cache, FillFlight};
 use crate::policy::FillRules;
+use crate::timer;
 use std::{
     fmt,
     future::{Future, poll_fn},

@@ -1,11 +1,12 @@
 //! Invalidating: what the application says has changed.
 
-use super::{Cache, Inner};
+use super::{Cache, Inner, log::Receipt};
 use crate::{
     entry::Entry,
     invalidation::{Batch, InvalidateError, Selector},
+    timer,
 };
-use std::{slice, sync::atomic::Ordering};
+use std::{slice, time::Duration};
 
 /// What an invalidation did: it is in the log and applied here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +23,18 @@ pub struct Preview {
     pub entries: u64,
     /// The bytes that they take, as weighed.
     pub bytes: u64,
+    /// What the stores behind the memory tier hold of it, copies of the same included: an estimate, by what their keys and tags
+    /// tell.
+    pub stored_entries: u64,
+    /// The bytes that these take.
+    pub stored_bytes: u64,
+    /// Whether all of the stores was looked at: that is given up after two seconds, or if one fails.
+    pub complete: bool,
 }
 
 impl Invalidated {
-    /// How many stored responses it has hit, if the selector was to be [counted](Selector::counted).
+    /// How many stored responses it has hit, if the selector was to be [counted](Selector::counted): in memory or in the stores
+    /// behind, whichever has more. An estimate where there are stores.
     pub fn entries(&self) -> Option<u64> {
         self.entries
     }
@@ -48,36 +57,41 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// If any of them does not say what it should: then nothing is invalidated.
-    #[expect(
-        clippy::unused_async,
-        reason = "an invalidation is durable when it returns: stores beyond memory wait here"
-    )]
+    /// If any of them does not say what it should: then nothing is invalidated. If a shared log could not be written: then it
+    /// was carried out here alone ([`InvalidateError::is_unconfirmed`]).
     pub async fn invalidate_many(
         &self,
         selectors: impl IntoIterator<Item = Selector>,
     ) -> Result<Invalidated, InvalidateError> {
         let selectors = Vec::from_iter(selectors);
-        let (batch, sound) = self.batch(&selectors);
-        sound?;
-        Ok(self.carry_out(&selectors, batch))
+        self.batch(&selectors).1?;
+        self.carry_out(&selectors).await
     }
 
-    /// What a selector would hit now.
+    /// What a selector would hit now. Looks at everything that is stored.
     ///
     /// # Errors
     ///
     /// If the selector does not say what it should.
-    #[expect(clippy::unused_async, reason = "stores beyond memory are asked here")]
     pub async fn preview(&self, selector: &Selector) -> Result<Preview, InvalidateError> {
         let (batch, sound) = self.batch(slice::from_ref(selector));
-        sound.map(|()| self.hits(&batch))
+        sound?;
+        let stored = self.count_in_stores(&batch).await;
+        Ok(Preview {
+            stored_entries: stored.entries,
+            stored_bytes: stored.bytes,
+            complete: stored.complete,
+            ..self.hits(&batch)
+        })
     }
 
     /// Ends the use of everything that is stored, as after a change of the application's own: [`Selector::everything`].
-    pub async fn bump_version(&self) -> Invalidated {
-        // It names nothing that could be wrong.
-        self.invalidate(Selector::everything()).await.unwrap_or(Invalidated { entries: None })
+    ///
+    /// # Errors
+    ///
+    /// If a shared log could not be written ([`InvalidateError::is_unconfirmed`]).
+    pub async fn bump_version(&self) -> Result<Invalidated, InvalidateError> {
+        self.invalidate(Selector::everything()).await
     }
 
     /// Whether a response for this resource is held that could still be of use; as in [`Selector::resource`].
@@ -86,10 +100,12 @@ impl Cache {
         self.hits(&self.batch(&[Selector::resource(uri)]).0).entries > 0
     }
 
-    /// Appends to the log, as one record.
-    pub(crate) fn append(&self, batch: Batch) {
-        self.0.ledger.append(batch, self.now());
-        self.0.counters.invalidations.fetch_add(1, Ordering::Relaxed);
+    /// Invalidates what the application says has changed in passing, where nobody waits for the log. What cannot be selected
+    /// keeps nothing else from being invalidated.
+    pub(crate) fn invalidate_now(&self, selectors: &[Selector]) {
+        if let Err(error) = self.append(selectors) {
+            tracing::warn!(target: "larder::invalidate", %error, "what is to be invalidated cannot be selected");
+        }
     }
 
     /// What these selectors say together, without those that do not say what they should, and what is wrong with the first
@@ -103,14 +119,30 @@ impl Cache {
         (batch, sound)
     }
 
-    /// Appends what these selectors say to the log, if it is anything, and counts what it hits if one of them asks for that.
-    pub(super) fn carry_out(&self, selectors: &[Selector], batch: Batch) -> Invalidated {
+    /// Invalidates what these selectors say, and counts what it hits if one of them asks for that. Waits until it is in the
+    /// log.
+    pub(super) async fn carry_out(&self, selectors: &[Selector]) -> Result<Invalidated, InvalidateError> {
         let counted = selectors.iter().any(|selector| selector.counted);
-        let entries = counted.then(|| self.hits(&batch).entries);
-        if !batch.is_empty() {
-            self.append(batch);
+        let entries = match counted {
+            true => {
+                let batch = self.batch(selectors).0;
+                Some(self.hits(&batch).entries.max(self.count_in_stores(&batch).await.entries))
+            }
+            false => None,
+        };
+        let receipt = self.append(selectors)?;
+        if let Some(receipt) = receipt {
+            confirmed(receipt).await?;
         }
-        Invalidated { entries }
+        Ok(Invalidated { entries })
+    }
+
+    /// Appends what these selectors say to the log, as one record. What is wrong with one of them keeps nothing else from
+    /// being invalidated.
+    fn append(&self, selectors: &[Selector]) -> Result<Option<Receipt>, InvalidateError> {
+        let (batch, sound) = self.batch(selectors);
+        let receipt = (!batch.is_empty()).then(|| self.publish(batch, selectors)).flatten();
+        sound.map(|()| receipt)
     }
 
     fn hits(&self, batch: &Batch) -> Preview {
@@ -126,12 +158,27 @@ impl Cache {
     }
 }
 
+/// Waits until a record is in the shared log.
+async fn confirmed(receipt: Receipt) -> Result<(), InvalidateError> {
+    match timer::within(CONFIRM, receipt).await {
+        Some(Ok(Ok(()))) => Ok(()),
+        Some(Ok(Err(error))) => Err(InvalidateError::unconfirmed(error.to_string())),
+        // The task that sends has ended with its runtime, or it takes too long.
+        Some(Err(_)) => Err(InvalidateError::unconfirmed("the cache is shutting down")),
+        None => Err(InvalidateError::unconfirmed(format!("no answer within {CONFIRM:?}"))),
+    }
+}
+
+/// How long to wait for the shared log.
+const CONFIRM: Duration = Duration::from_secs(2);
+
 impl Inner {
     /// Drops what is of no use any more: what has expired, and what a ban selects.
     pub(super) fn sweep(&self) {
         self.clock.adjust();
         let now = self.clock.now();
-        if let Some(generation) = self.ledger.pending_bans() {
+        let bans = if self.tiers.is_empty() { self.ledger.pending_bans() } else { self.ledger.bans_outlived(now) };
+        if let Some(generation) = bans {
             // Whatever is put meanwhile is tried when it is put.
             self.memory.each(|key, entry| {
                 self.ledger.standing(entry.claim(key), &entry.checked);

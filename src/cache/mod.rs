@@ -15,6 +15,7 @@ mod flight;
 mod handover;
 mod invalidate;
 mod keep;
+mod log;
 mod lookup;
 mod observe;
 mod place;
@@ -22,7 +23,7 @@ mod refreshing;
 mod status;
 mod table;
 mod tape;
-pub(crate) mod timer;
+mod tiers;
 mod uncacheable;
 mod uses;
 mod value;
@@ -35,12 +36,13 @@ pub use builder::{CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, Config
 pub(crate) use change::Change;
 pub use changed::{Changes, Changing, OneChange, Schedule};
 pub(crate) use collapse::{Asking, Departure, FillFlight, FillLead, FillWait, FlightKey, Landing, Share, Waiter};
-pub use counters::Stats;
+pub use counters::{LogCounts, Stats, StoreCounts};
 pub(crate) use fill::{Fill, Freshening, RecordedHead, Verdict, strip_own_fields};
 pub(crate) use flight::{Flight, Joined, Over};
 pub(crate) use handover::{Filling, HandOver};
 pub use invalidate::{Invalidated, Preview};
 pub(crate) use keep::Keep;
+use log::Log;
 pub(crate) use lookup::{Act, decide};
 pub(crate) use place::Place;
 pub(crate) use status::{Forwarded, StatusLine};
@@ -48,13 +50,14 @@ pub(crate) use tape::{BoxError, Fault, Reader, Recorded};
 pub use value::{Value, ValueCall};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Moment},
     entry::Entry,
-    invalidation::{Dependencies, Ledger, Standing},
+    invalidation::{Dependencies, Ledger, Seq, Stamp, Standing},
     key::{Key, QueryRule, Searches},
     outcome::NotStored,
     policy::{Policy, Unit},
     store::{Found, Memory},
+    timer,
 };
 use collapse::FillFlights;
 use counters::Counters;
@@ -71,6 +74,7 @@ use std::{
     },
     time::Duration,
 };
+use tiers::Tiers;
 use tokio::sync::Semaphore;
 pub(crate) use uncacheable::Known;
 use uncacheable::Uncacheable;
@@ -101,6 +105,7 @@ struct Inner {
     clock: Clock,
     memory: Memory,
     ledger: Ledger,
+    log: Log,
     dependencies: Dependencies,
     counters: Counters,
     observed: observe::Observed,
@@ -115,6 +120,7 @@ struct Inner {
     /// The values that were declared, by name.
     values: Mutex<HashMap<&'static str, value::Declared>>,
     background: Background,
+    tiers: Tiers,
     /// Places for fills that run at once, where they are limited.
     fill_places: Option<Arc<Semaphore>>,
     dice: rapidhash::fast::RandomState,
@@ -155,11 +161,15 @@ impl Cache {
     pub fn stats(&self) -> Stats {
         let would_hits = self.0.observed.would_hits.load(Ordering::Relaxed);
         let (fills, background) = (self.0.flights.len() as u64, self.0.background.running() as u64);
-        Stats { would_hits, fills, background, ..self.0.counters.snapshot(&self.0.memory) }
+        let (stores, writes_waiting) = (self.0.tiers.counts(), self.0.tiers.writer.waiting() as u64);
+        let log = self.0.log.counts(self.now());
+        let counted = self.0.counters.snapshot(&self.0.memory);
+        Stats { would_hits, fills, background, stores, writes_waiting, log, ..counted }
     }
 
     /// Ends what runs in the background: fills whose clients have gone, and refreshes. None is started from now on; those
-    /// under way have until the deadline, then they are broken off. Requests are answered as before.
+    /// under way have until the deadline, then they are broken off. What waits to be written to stores is written, within the same
+    /// time; a shared log is not read any more. Requests are answered as before.
     ///
     /// ```
     /// # use larder::Cache;
@@ -171,7 +181,11 @@ impl Cache {
     /// # }
     /// ```
     pub async fn shutdown(&self, deadline: Duration) -> Shutdown {
-        self.0.background.shut_down(deadline).await
+        let since = Moment::now();
+        let shutdown = self.0.background.shut_down(deadline).await;
+        // What was stored last is to be found by the others.
+        self.0.tiers.writer.flushed(deadline.saturating_sub(since.elapsed())).await;
+        shutdown
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -251,6 +265,30 @@ impl Cache {
         &self.0.ledger
     }
 
+    /// How what another process has stamped is stamped here.
+    pub(crate) fn inward(&self, stamp: Stamp) -> Option<Seq> {
+        self.0.log.inward(stamp)
+    }
+
+    /// Waits until the shared log has been read to its end; nothing to wait for without one. False if that takes longer than
+    /// the deadline: the cache works all the same, and takes nothing from the stores until then.
+    ///
+    /// ```
+    /// # use larder::Cache;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let cache = Cache::in_memory(1 << 20);
+    /// assert!(cache.ready(Duration::from_secs(5)).await);
+    /// # }
+    /// ```
+    pub async fn ready(&self, deadline: Duration) -> bool {
+        self.keep_in_touch();
+        match &self.0.log {
+            Log::Own(_) => true,
+            Log::Shared(log) => timer::within(deadline, log.caught_up()).await.is_some(),
+        }
+    }
+
     /// The stored response that a request selects, unless it was invalidated.
     pub(crate) fn find(&self, key: &[u8], request: &HeaderMap) -> Found {
         match self.0.memory.find(key, request) {
@@ -258,6 +296,8 @@ impl Cache {
                 self.0.memory.remove(key, &entry);
                 Found::Nothing
             }
+            // It stays: it can be used again once the log can be read.
+            Found::Entry(entry) if self.0.log.is_isolated(|| entry.began(), || self.now()) => Found::Nothing,
             found => found,
         }
     }
@@ -281,15 +321,14 @@ impl Cache {
         (request, variants): (&HeaderMap, usize),
         lost: impl FnOnce() -> bool,
     ) -> Result<(), NotStored> {
-        let (now, place) = (self.now(), key.clone());
-        // First, so that what comes after the check is remembered for as long.
-        self.0.ledger.keep_for(entry.discard_at.since(now));
         if !self.0.ledger.admits(entry.claim(key.as_bytes()), &entry.checked) {
             return Err(NotStored::Invalidated);
         }
         if lost() {
             return Err(NotStored::Superseded);
         }
+        let (now, place) = (self.now(), key.clone());
+        self.0.ledger.keep_for(entry.discard_at.since(now));
         let live = |other: &Entry| other.discard_at > now && self.is_live(place.as_bytes(), other);
         self.0.memory.put(key, Arc::clone(entry), request, variants, live)?;
         self.0.counters.stored.fetch_add(1, Ordering::Relaxed);
@@ -299,6 +338,7 @@ impl Cache {
 
     /// The number of a fill that begins now.
     fn begin_fill(&self) -> u64 {
+        self.keep_in_touch();
         self.0.clock.adjust();
         self.0.fills.fetch_add(1, Ordering::Relaxed)
     }

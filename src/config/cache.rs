@@ -186,14 +186,41 @@ const FIELDS: &[(&str, Apply)] = &[
     ("fill_limit", |builder, item| Ok(builder.fill_limit(item.count()?))),
     ("background_limit", |builder, item| Ok(builder.background_limit(item.count()?))),
     ("background_timeout", |builder, item| Ok(builder.background_timeout(item.duration()?))),
+    ("redis", redis),
+    ("coherence_bound", |builder, item| Ok(builder.coherence_bound(item.duration()?))),
+    ("isolation", |builder, item| Ok(builder.isolation(item.duration()?))),
+    ("compress_from", compress_from),
     ("cache_status", |builder, item| {
         use CacheStatusHeader::{Brief, Debug, Off};
         Ok(builder.cache_status(item.one_of(&[("off", Off), ("brief", Brief), ("debug", Debug)])?))
     }),
 ];
 
+#[cfg(feature = "redis")]
+fn redis(builder: CacheBuilder, item: &Item<'_>) -> Result<CacheBuilder, ConfigError> {
+    Ok(builder.redis(crate::Redis::open(item.text()?).map_err(|error| item.error_of_secret(error))?))
+}
+
+#[cfg(not(feature = "redis"))]
+fn redis(_: CacheBuilder, item: &Item<'_>) -> Result<CacheBuilder, ConfigError> {
+    Err(item.error("this build has no Redis: turn on the feature `redis`"))
+}
+
+#[cfg(feature = "zstd")]
+fn compress_from(builder: CacheBuilder, item: &Item<'_>) -> Result<CacheBuilder, ConfigError> {
+    Ok(builder.compress_from(Some(item.size()?)))
+}
+
+#[cfg(not(feature = "zstd"))]
+fn compress_from(_: CacheBuilder, item: &Item<'_>) -> Result<CacheBuilder, ConfigError> {
+    Err(item.error("this build compresses nothing: turn on the feature `zstd`"))
+}
+
 /// Keys that people try in a cache's table, with what to do instead.
 pub(super) const NO_SUCH_OPTION: &[(&str, &str)] = &[
+    ("store", "a store is made in code: CacheBuilder::store"),
+    ("encrypt", "keys do not belong into a file: CacheBuilder::encrypt"),
+    ("redis_url", "write redis = \"redis://..\""),
     ("dependencies", "they are given in code: CacheBuilder::dependencies"),
     ("default_policy", "write policy = \"name\""),
     ("name", "the name of the table is the name of the cache"),

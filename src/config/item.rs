@@ -59,6 +59,12 @@ impl<'a> Source<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// The same, without the value: it may hold a password.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for URLs"))]
+    pub(super) fn error_of_secret(&self, right: impl fmt::Display) -> ConfigError {
+        self.said(None, right)
+    }
+
     /// That this value is not what it should be: `right` says what would be.
     pub(super) fn error(&self, right: impl fmt::Display) -> ConfigError {
         self.said(self.given(), right)
@@ -69,7 +75,10 @@ impl<'a> Item<'a> {
     fn no_such_key(&self, key: &str, known: &[&'static str], hints: &[(&str, &str)]) -> ConfigError {
         let plain = key.to_ascii_lowercase().replace('-', "_");
         if STORES.contains(&&*plain) {
-            return self.said(None, "no such key: this version keeps responses in memory only: take it out");
+            return self.said(
+                None,
+                "no such key: a cache says what is behind its memory: write redis = \"redis://..\" in [caches.NAME]",
+            );
         }
         match hints.iter().find(|(hinted, _)| *hinted == plain) {
             Some((_, says)) => self.said(self.written(), format_args!("no such key: {says}")),
@@ -295,4 +304,4 @@ fn shortened(text: &str) -> String {
 }
 
 /// Keys under which other versions, and other caches, describe stores.
-const STORES: [&str; 6] = ["backend", "disk", "location", "redis", "store", "stores"];
+const STORES: [&str; 6] = ["backend", "disk", "location", "redis", "servers", "stores"];

@@ -203,6 +203,8 @@ mod tests {
             ("tag_header", "tag_header = 'Cache-Tag'", "tag_header: cache-tag"),
             ("depends_on", "depends_on = ['People']", "depends_on: People"),
             ("observe_only", "observe_only = true", "observe_only: yes"),
+            ("memory_only", "memory_only = true", "memory_only: yes"),
+            ("memory_ttl", "memory_ttl = '30s'", "memory_ttl: 30s"),
             ("sealed", "sealed = true", "sealed: yes"),
             ("allow_headers", "sealed = true\nallow_headers = ['Accept']", "allow_headers: accept"),
             ("ignore_cookies", "ignore_cookies = true", "ignore_cookies: yes"),

@@ -214,6 +214,8 @@ const FIELDS: &[(&str, Apply)] = &[
     }),
     ("per", |policy, item| Ok(policy.per(item.words()?))),
     ("observe_only", |policy, item| if_true(policy, item, Policy::observe_only)),
+    ("memory_only", |policy, item| if_true(policy, item, Policy::memory_only)),
+    ("memory_ttl", |policy, item| Ok(policy.memory_ttl(item.duration()?))),
     ("sealed", |policy, item| if_true(policy, item, Policy::sealed)),
     ("allow_headers", |policy, item| Ok(policy.allow_headers(item.words()?))),
     ("ignore_cookies", |policy, item| if_true(policy, item, Policy::ignore_cookies)),

@@ -7,16 +7,22 @@
 
 mod ban;
 mod dependencies;
+mod journal;
 mod ledger;
+mod positions;
 mod row;
 mod selector;
+mod stamp;
 mod tags;
 #[cfg(test)]
 mod tests;
+pub(crate) mod wire;
 
 pub use dependencies::{ChangeKind, Changed, Dependencies};
-pub(crate) use ledger::{Batch, Checked, Claim, Force, Ledger, Limits, Record, Seq, Standing};
-pub(crate) use row::{Footprint, RowHasher, Subject, Within};
-pub(crate) use selector::records_of;
+pub(crate) use journal::{Draft, Journal, Line, NodeId, Reading};
+pub(crate) use ledger::{Batch, Checked, Claim, Force, Ledger, Limits, Seq, Standing};
+pub(crate) use positions::{Heading, Positions, Step};
+pub(crate) use row::{Footprint, RowHasher, Subject};
 pub use selector::{InvalidateError, Selector};
+pub(crate) use stamp::{Epoch, RecordId, Stamp};
 pub use tags::{Invalidates, Tags};

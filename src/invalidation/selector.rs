@@ -31,28 +31,39 @@ use std::{fmt, sync::Arc};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a selector does nothing until it is given to `Cache::invalidate`"]
 pub struct Selector {
-    what: What,
-    within: Narrowed,
-    force: Force,
+    pub(super) what: What,
+    pub(super) within: Narrowed,
+    pub(super) force: Force,
     pub(crate) counted: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum What {
+pub(super) enum What {
     Everything,
     Resource(String),
+    /// A resource that is known in parts; without an authority, wherever it is.
+    Target {
+        authority: Option<String>,
+        path: String,
+        query: Option<String>,
+    },
     Attribute(String, String),
     Tag(String),
     AllOf(Vec<String>),
-    Group { authority: Option<String>, name: String },
+    Group {
+        authority: Option<String>,
+        name: String,
+    },
     Policy(String),
     Pattern(String),
     Name(String),
     Value(String),
+    /// One stored response or value, by its key.
+    Key(Box<[u8]>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Narrowed {
+pub(super) enum Narrowed {
     Anyone,
     Tenant(String),
     Nobody,
@@ -60,7 +71,10 @@ enum Narrowed {
 
 /// An invalidation that could not be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidateError(String);
+pub struct InvalidateError {
+    text: String,
+    unconfirmed: bool,
+}
 
 impl Selector {
     /// Every response stored before now.
@@ -169,12 +183,24 @@ impl Selector {
         Self::of(What::Value(name.into()))
     }
 
+    /// All variants of a resource, as a request has named it.
+    pub(crate) fn target(target: &Target<'_>) -> Self {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let (authority, query) = (owned(target.normal_authority()), owned(target.query));
+        Self::of(What::Target { authority, path: target.path.to_owned(), query })
+    }
+
+    /// One stored response or value.
+    pub(crate) fn key(key: &[u8]) -> Self {
+        Self::of(What::Key(key.into()))
+    }
+
     /// The group of this origin alone.
     pub(crate) fn group_of(authority: Option<&str>, name: &str) -> Self {
         Self::of(What::Group { authority: authority.map(str::to_owned), name: name.to_owned() })
     }
 
-    fn of(what: What) -> Self {
+    pub(super) fn of(what: What) -> Self {
         Self { what, within: Narrowed::Anyone, force: Force::Hard, counted: false }
     }
 
@@ -215,7 +241,7 @@ impl Selector {
             What::Attribute(name, value) => {
                 named(name, value)?;
                 let mut records = one(Subject::Attribute { name, value });
-                if name == TENANT && owner.is_none() {
+                if name == TENANT && !self.is_narrowed() {
                     let row = rows.tenant(value);
                     records = vec![Record::Row { row, owner: Some(row) }];
                 }
@@ -231,7 +257,7 @@ impl Selector {
             }
             What::AllOf(tags) => {
                 if tags.is_empty() {
-                    return Err(InvalidateError(
+                    return Err(InvalidateError::new(
                         "all_of([]) names no tag; for everything there is everything()".to_owned(),
                     ));
                 }
@@ -258,12 +284,17 @@ impl Selector {
                 one(Subject::Value(name))
             }
             What::Pattern(text) => {
-                let wrong = |error| InvalidateError(format!("the pattern `{}`: {error}", text.escape_debug()));
+                let wrong = |error| InvalidateError::new(format!("the pattern `{}`: {error}", text.escape_debug()));
                 let pattern = Pattern::parse(text).map_err(wrong)?;
                 let nobody = || self.is_narrowed().then(|| rows.row(Subject::Everything, within));
                 vec![Record::Ban(Arc::new(Banned::Pattern { pattern, within: owner.or_else(nobody) }))]
             }
             What::Resource(text) => resource_records(rows, text, (within, owner), rules, searches)?,
+            What::Target { authority, path, query } => {
+                let target = Target { scheme: None, authority: authority.as_deref(), path, query: query.as_deref() };
+                records_of(rows, &target, (within, owner), rules, searches)
+            }
+            What::Key(key) => vec![Record::Row { row: rows.row(Subject::Key(key), Within::Anyone), owner: None }],
         })
     }
 }
@@ -272,7 +303,7 @@ impl Selector {
 fn tagged(tag: &str) -> Result<(Subject<'_>, Subject<'_>), InvalidateError> {
     named("tag", tag)?;
     match tag.strip_suffix('*').filter(|prefix| prefix.ends_with(':')) {
-        Some(prefix) if prefix.matches(':').count() > PREFIXES => Err(InvalidateError(format!(
+        Some(prefix) if prefix.matches(':').count() > PREFIXES => Err(InvalidateError::new(format!(
             "the tag `{}`: a star can follow one of the first four `:`",
             tag.escape_debug()
         ))),
@@ -283,7 +314,7 @@ fn tagged(tag: &str) -> Result<(Subject<'_>, Subject<'_>), InvalidateError> {
 
 fn named(what: &str, name: &str) -> Result<(), InvalidateError> {
     match name.trim().is_empty() {
-        true => Err(InvalidateError(format!("`{}` is no {what}: it is blank", name.escape_debug()))),
+        true => Err(InvalidateError::new(format!("`{}` is no {what}: it is blank", name.escape_debug()))),
         false => Ok(()),
     }
 }
@@ -295,20 +326,20 @@ fn resource_records(
     rules: &[QueryRule],
     searches: &Searches,
 ) -> Result<Vec<Record>, InvalidateError> {
-    let wrong = || InvalidateError(format!("`{}` is neither an absolute URI nor a path", text.escape_debug()));
+    let wrong = || InvalidateError::new(format!("`{}` is neither an absolute URI nor a path", text.escape_debug()));
     let uri: Uri = text.parse().map_err(|_| wrong())?;
     if !uri.path().starts_with('/') {
         return Err(wrong());
     }
     let none = HeaderMap::new();
-    let target =
-        Target::of(&uri, &none, None).map_err(|why| InvalidateError(format!("`{}`: {why}", text.escape_debug())))?;
+    let target = Target::of(&uri, &none, None)
+        .map_err(|why| InvalidateError::new(format!("`{}`: {why}", text.escape_debug())))?;
     Ok(records_of(rows, &target, within, rules, searches))
 }
 
 /// The records about a resource: as a policy names it that counts every query parameter, and as each of these rules does,
 /// each also in the normal form of what responses have said of their queries.
-pub(crate) fn records_of(
+fn records_of(
     rows: &RowHasher,
     target: &Target<'_>,
     (within, owner): (Within<'_>, Option<Row>),
@@ -336,13 +367,27 @@ pub(crate) fn records_of(
 
 impl InvalidateError {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), unconfirmed: false }
+    }
+
+    pub(crate) fn unconfirmed(why: impl fmt::Display) -> Self {
+        let text = format!(
+            "invalidated here, but not yet in the log that other processes read: {why}. It is sent again for as long as this \
+             process runs; to be sure, repeat it"
+        );
+        Self { text, unconfirmed: true }
+    }
+
+    /// Whether it was carried out here, and other processes may not have heard of it: the shared log could not be written. It is
+    /// kept and sent again, but is lost with this process: who has to be sure repeats it until it is confirmed.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed
     }
 }
 
 impl fmt::Display for InvalidateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

@@ -122,6 +122,35 @@ impl Tags {
         })
     }
 
+    /// Each with the number of its kind, for a store. Entries that outlive the process have these numbers: never change one.
+    pub(crate) fn parts(&self) -> impl ExactSizeIterator<Item = (u8, &str)> {
+        let number = |kind| match kind {
+            Kind::Local => 0,
+            Kind::Global => 1,
+            Kind::Name => 2,
+        };
+        self.all.iter().map(move |tag| (number(tag.kind), &*tag.name))
+    }
+
+    /// What [`Tags::parts`] gave; nothing if one of them cannot be kept as it is, or if there are too many.
+    pub(crate) fn from_parts(parts: impl IntoIterator<Item = (u8, String)>) -> Option<Self> {
+        let mut tags = Self::default();
+        for (number, name) in parts {
+            let kind = match number {
+                0 => Kind::Local,
+                1 => Kind::Global,
+                2 => Kind::Name,
+                _ => return None,
+            };
+            let before = tags.all.len();
+            tags.add(name.into(), kind);
+            if tags.all.len() == before {
+                return None;
+            }
+        }
+        (!tags.are_too_many()).then_some(tags)
+    }
+
     /// The bytes that they take.
     pub(crate) fn weight(&self) -> usize {
         self.all.iter().map(|tag| tag.name.len() + size_of::<Tag>()).sum()

@@ -1,8 +1,8 @@
 //! What the ledger says of entries, one step at a time.
 
 use super::{
-    Batch, Checked, Claim, Footprint, Force, Ledger, Limits, Record, Seq, Standing, Subject, Within, ban::What,
-    row::Row,
+    Batch, Checked, Claim, Footprint, Force, Ledger, Limits, Seq, Standing, Subject, ban::What, ledger::Record,
+    row::Row, row::Within,
 };
 use crate::{key::Pattern, semantics::date::Timestamp};
 use proptest::prelude::*;

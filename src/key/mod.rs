@@ -6,12 +6,14 @@
 
 mod derive;
 mod pattern;
+mod said;
 mod search;
 mod text;
 
 pub use derive::UtcOffset;
 pub(crate) use derive::{CustomPart, KeyRules, QueryRule, is_forwarding, keyed_uri, narrow_forwarded, write_lines};
 pub(crate) use pattern::Pattern;
+pub(crate) use said::Said;
 pub(crate) use search::Searches;
 
 use std::{fmt, hash::Hash};

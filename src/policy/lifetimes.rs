@@ -73,6 +73,8 @@ impl Policy {
             sealed: false,
             allowed_headers: Vec::new(),
             observe_only: false,
+            memory_only: false,
+            memory_ttl: None,
             browser: None,
             place: None,
             faults: Vec::new(),

@@ -99,6 +99,8 @@ pub struct Policy {
     sealed: bool,
     allowed_headers: Vec<HeaderName>,
     observe_only: bool,
+    memory_only: bool,
+    memory_ttl: Option<Duration>,
     browser: Option<CacheControl>,
     /// Where it stands among the predicates of a table. Part of the key of a policy without a name: two closures look the
     /// same from outside.
@@ -187,6 +189,23 @@ impl Policy {
     /// [`Stats::would_hits`](crate::Stats::would_hits): a way to try a policy before trusting it.
     pub fn observe_only(mut self) -> Self {
         self.observe_only = true;
+        self
+    }
+}
+
+/// Where it is kept.
+impl Policy {
+    /// What is stored stays in this process: the stores behind the memory tier are neither read nor written. For what must not
+    /// leave it.
+    pub fn memory_only(mut self) -> Self {
+        self.memory_only = true;
+        self
+    }
+
+    /// How long it is fresh in memory, at most, where there are stores behind: then it is looked for there again. Default: as
+    /// long as it is fresh.
+    pub fn memory_ttl(mut self, lifetime: Duration) -> Self {
+        self.memory_ttl = Some(lifetime);
         self
     }
 }

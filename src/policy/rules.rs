@@ -72,6 +72,8 @@ pub(crate) struct Rules {
     /// The request fields that a handler sees, where it does not see all.
     pub(crate) sealed: Option<Vec<HeaderName>>,
     pub(crate) observe_only: bool,
+    pub(crate) memory_only: bool,
+    pub(crate) memory_ttl: Option<Duration>,
     pub(crate) browser: Option<CacheControl>,
 }
 
@@ -132,6 +134,8 @@ impl Rules {
                 visible
             }),
             observe_only: policy.observe_only,
+            memory_only: policy.memory_only,
+            memory_ttl: policy.memory_ttl,
             browser: policy.browser,
         })
     }
@@ -191,6 +195,8 @@ impl Rules {
             fresh_until: other.fresh_until,
             ignored_vary: other.ignored_vary,
             observe_only: self.observe_only || other.observe_only,
+            memory_only: self.memory_only || other.memory_only,
+            memory_ttl: other.memory_ttl.or(self.memory_ttl),
             browser: other.browser,
             ..self.clone()
         })

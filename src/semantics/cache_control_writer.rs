@@ -292,6 +292,18 @@ impl ForCaches {
         self.0.push(Rewritten { name, counts, written: value });
     }
 
+    /// Each field that was written, with the lines that count and the one that was written: for a store.
+    pub(crate) fn parts(&self) -> impl ExactSizeIterator<Item = (&HeaderName, &[HeaderValue], Option<&HeaderValue>)> {
+        self.0.iter().map(|field| (&field.name, field.counts.as_slice(), field.written.as_ref()))
+    }
+
+    /// What [`ForCaches::parts`] gave.
+    pub(crate) fn from_parts(
+        parts: impl IntoIterator<Item = (HeaderName, Vec<HeaderValue>, Option<HeaderValue>)>,
+    ) -> Self {
+        Self(parts.into_iter().map(|(name, counts, written)| Rewritten { name, counts, written }).collect())
+    }
+
     /// The head that counts. What somebody else has written since counts as it is.
     pub(crate) fn head<'a>(&self, headers: &'a HeaderMap) -> Cow<'a, HeaderMap> {
         let mut head = Cow::Borrowed(headers);

@@ -6,10 +6,11 @@ use super::{
     source::{Item, Later},
 };
 use crate::{
-    cache::{BoxError, timer},
+    cache::BoxError,
     clock::Moment,
     outcome::Outcome,
     request_stats::{RequestStats, Warm},
+    timer,
 };
 use http::{Request, Response, StatusCode, request::Parts};
 use http_body::Body;

@@ -2,10 +2,11 @@
 
 use super::{WarmProgress, WarmReport, Warmer, run, run::Asker};
 use crate::{
-    cache::{Background, Cache, Stats, timer},
+    cache::{Background, Cache, Stats},
     clock::Moment,
     key::UtcOffset,
     semantics::date::Timestamp,
+    timer,
 };
 use std::{
     future::{Future, pending, poll_fn},

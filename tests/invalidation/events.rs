@@ -359,12 +359,9 @@ impl Events {
             let since = record.when.0;
             record.selected.is_ban() && since > began && self.sweeps.iter().any(|sweep| (since..end).contains(sweep))
         });
-        // See `soft::a_refetch_outlives_its_client`.
-        let known_to_fail = self.records.iter().any(|record| record.selected.soft && record.when.0 < began)
-            && self.left.iter().any(|(left, other)| other == thing && (began..end).contains(left));
         let untouched = self.touching(number, began, start).next().is_none();
         let fresh = at < fill.span.began.1 + thing.kind.lifetime().0;
-        (!fill.alone && !beside && !swept && !known_to_fail && untouched && fresh).then_some(number)
+        (!fill.alone && !beside && !swept && untouched && fresh).then_some(number)
     }
 
     /// How many resources and values there can be at most: what was selected while it was made is not stored.

@@ -78,7 +78,6 @@ async fn o_21_later_ones_do_not_get_it_and_it_is_not_stored() {
 
 /// One who waits for an answer that a tag had selected before it came, which is known only when the head is there.
 #[tokio::test]
-#[ignore = "fails: a hard invalidation of everything forgets all rows, also those that a fill on its way has to be tried on"]
 async fn everything_makes_nothing_forgotten() {
     for in_body in [false, true] {
         let gate = Arc::new(Notify::new());

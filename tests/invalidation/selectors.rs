@@ -191,7 +191,7 @@ async fn hard_and_soft_in_one() {
 #[tokio::test]
 async fn a_new_version_starts_empty() {
     let (list, other) = filled().await;
-    list.cache.bump_version().await;
+    list.cache.bump_version().await.unwrap();
     for thing in things() {
         let shop = if thing.policy == "list" { &list } else { &other };
         assert_eq!(shop.send(&thing.who, Request::get(thing.uri)).await.outcome(), "miss");

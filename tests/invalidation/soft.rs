@@ -136,7 +136,6 @@ async fn the_first_of_two_opens_the_window_also_if_nobody_asks_between() {
 
 /// As it does where its lifetime has ended by itself.
 #[tokio::test]
-#[ignore = "fails: made stale in the moment in which it was received, what is fetched anew is not kept if the client goes away"]
 async fn a_refetch_outlives_its_client() {
     let gate = Arc::new(Notify::new());
     for soft in [false, true] {

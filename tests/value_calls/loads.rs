@@ -204,7 +204,7 @@ async fn invalidated_it_stands_in_for_nothing() {
     cache.invalidate(Selector::tag("t").soft()).await.unwrap();
     let stale = cache.value(&LENIENT).get_or_load(|| async { Err::<u32, _>("down") }).await;
     assert_eq!(stale.map(|value| *value), Ok(1), "softly it does");
-    assert!(cache.value(&LENIENT).get().is_none(), "but it is not fresh");
+    assert!(cache.value(&LENIENT).get().await.is_none(), "but it is not fresh");
 }
 
 #[tokio::test]
@@ -271,10 +271,10 @@ async fn a_lifetime_by_the_value() {
         assert_eq!(*loaded, value);
         if lifetime > 0 {
             clock.advance(Duration::from_secs(lifetime - 1));
-            assert_eq!(cache.value(&FOUND).get().as_deref(), Some(&value), "also that there is nothing");
+            assert_eq!(cache.value(&FOUND).get().await.as_deref(), Some(&value), "also that there is nothing");
             clock.advance(SECOND);
         }
-        assert!(cache.value(&FOUND).get().is_none(), "{value:?}");
+        assert!(cache.value(&FOUND).get().await.is_none(), "{value:?}");
         idle(&cache);
     }
 }
@@ -367,10 +367,10 @@ async fn write_through_saves_then_puts() {
         Never::Ok(())
     });
     assert_eq!(*saved.await.unwrap(), 2);
-    assert_eq!(cache.value(&RATE).get().as_deref(), Some(&2));
+    assert_eq!(cache.value(&RATE).get().await.as_deref(), Some(&2));
     let failed = cache.value(&RATE).write_through(3, |_| async { Err("down") }).await;
     assert_eq!(failed.unwrap_err(), "down");
-    assert!(cache.value(&RATE).get().is_none(), "nobody knows what was saved");
+    assert!(cache.value(&RATE).get().await.is_none(), "nobody knows what was saved");
     cache.value(&RATE).put(4);
     let (gate, cancelled) = (Arc::new(Notify::new()), cache.clone());
     let held = Arc::clone(&gate);
@@ -384,7 +384,7 @@ async fn write_through_saves_then_puts() {
     settle().await;
     saving.abort();
     assert!(saving.await.unwrap_err().is_cancelled());
-    assert!(cache.value(&RATE).get().is_none(), "it may have been saved");
+    assert!(cache.value(&RATE).get().await.is_none(), "it may have been saved");
     idle(&cache);
 }
 
@@ -455,7 +455,7 @@ async fn without_a_runtime_to_spawn_on_nothing_is_lost() {
         Ok::<_, Infallible>(1)
     };
     assert_eq!(*cache.value(&RATE).get_or_load(load).await.unwrap(), 1);
-    assert!(stopped.load(SeqCst) && cache.value(&RATE).get().is_some());
+    assert!(stopped.load(SeqCst) && cache.value(&RATE).get().await.is_some());
     idle(&cache);
 }
 

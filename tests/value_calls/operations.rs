@@ -23,19 +23,19 @@ static OF_ROLE: Value<String> = Value::named("of-role").fresh_for(MINUTE).per(&[
 #[tokio::test]
 async fn get_put_peek_remove() {
     let (cache, clock) = cache();
-    assert!(cache.value(&RATE).get().is_none() && cache.value(&RATE).peek().is_none());
+    assert!(cache.value(&RATE).get().await.is_none() && cache.value(&RATE).peek().is_none());
     let put = cache.value(&RATE).put(7);
-    let got = cache.value(&RATE).get().unwrap();
+    let got = cache.value(&RATE).get().await.unwrap();
     assert!(Arc::ptr_eq(&put, &got), "shared, not copied");
     assert_eq!(cache.value(&RATE).peek().as_deref(), Some(&7));
     cache.value(&RATE).put(8);
-    assert_eq!(cache.value(&RATE).get().as_deref(), Some(&8));
+    assert_eq!(cache.value(&RATE).get().await.as_deref(), Some(&8));
     cache.value(&RATE).remove();
-    assert!(cache.value(&RATE).get().is_none());
+    assert!(cache.value(&RATE).get().await.is_none());
     cache.value(&RATE).put(9);
-    assert_eq!(cache.value(&RATE).get().as_deref(), Some(&9), "put after it was removed");
+    assert_eq!(cache.value(&RATE).get().await.as_deref(), Some(&9), "put after it was removed");
     clock.advance(MINUTE);
-    assert!(cache.value(&RATE).get().is_none());
+    assert!(cache.value(&RATE).get().await.is_none());
     let stats = idle(&cache);
     assert_eq!((stats.hits, stats.misses, stats.stored), (3, 3, 3), "a peek counts as nothing");
     cache.value(&RATE).put(10);
@@ -70,7 +70,7 @@ async fn whose_it_is() {
             let missing = shares == '-' || (value.name() == "of-tenant" && who.tenant().is_none());
             if missing {
                 call().put("lost".to_owned());
-                assert!(call().get().is_none() && call().key_text().is_none(), "{what}");
+                assert!(call().get().await.is_none() && call().key_text().is_none(), "{what}");
                 let loaded = call().get_or_load(|| async { Never::Ok("loaded".to_owned()) }).await.unwrap();
                 assert_eq!(*loaded, "loaded");
                 bypassed += 1;
@@ -127,8 +127,8 @@ async fn many_at_once() {
     let (cache, _) = cache();
     let call = || cache.value(&RATE).param("kind", "gold");
     call().put_many("id", [(1, 10), (2, 20)]);
-    assert_eq!(call().get_many("id", [1, 2, 3]), HashMap::from([(1, Arc::new(10)), (2, Arc::new(20))]));
-    assert!(cache.value(&RATE).get_many("id", [1, 2]).is_empty(), "another parameter, another value");
+    assert_eq!(call().get_many("id", [1, 2, 3]).await, HashMap::from([(1, Arc::new(10)), (2, Arc::new(20))]));
+    assert!(cache.value(&RATE).get_many("id", [1, 2]).await.is_empty(), "another parameter, another value");
     let load = |ids: Vec<i32>| async move {
         assert_eq!(ids, [3, 4, 5], "only what is missing, each once, in order");
         Never::Ok(HashMap::from([(3, 30), (4, 40), (99, 990)]))
@@ -143,7 +143,7 @@ async fn many_at_once() {
     let failed = call().load_many("id", [1, 7], |_| async { Err::<HashMap<_, _>, _>("down") }).await;
     assert_eq!(failed.unwrap_err(), "down");
     call().remove_many("id", [1, 3, 77]);
-    assert_eq!(call().get_many("id", 1..=4).len(), 2);
+    assert_eq!(call().get_many("id", 1..=4).await.len(), 2);
     let all = call()
         .cache_if(false)
         .load_many("id", [2, 4], |ids| async { Never::Ok(ids.into_iter().map(|id| (id, 0)).collect()) });
@@ -184,7 +184,7 @@ async fn a_condition_and_what_is_not_kept() {
     // Over the limit of tags: not kept with a cut list.
     let many = || cache.value(&RATE).tags((0..65).map(|at| format!("t{at}")));
     many().put(1);
-    assert!(many().get().is_none() && cache.value(&RATE).peek().is_none());
+    assert!(many().get().await.is_none() && cache.value(&RATE).peek().is_none());
     assert_eq!(cache.stats().resources, 0);
 }
 
@@ -244,7 +244,7 @@ async fn two_declarations_of_one_name() {
     cache.declare(&ONE).unwrap();
     cache.declare(&SAME).unwrap();
     cache.value(&ONE).put(7);
-    assert_eq!(cache.value(&SAME).get().as_deref(), Some(&7));
+    assert_eq!(cache.value(&SAME).get().await.as_deref(), Some(&7));
     for error in [cache.declare(&TYPE), cache.declare(&LIFETIME), cache.declare(&SCOPE), cache.declare(&TAGS)] {
         let error = error.unwrap_err().to_string();
         assert!(error.contains("`conflict`") && error.contains("twice"), "{error}");
@@ -255,10 +255,10 @@ async fn two_declarations_of_one_name() {
     cache.value(&TYPE).put("x".to_owned());
     cache.value(&LIFETIME).put(9);
     cache.value(&TYPE).remove();
-    assert!(cache.value(&TYPE).get().is_none());
+    assert!(cache.value(&TYPE).get().await.is_none());
     let loaded = cache.value(&TYPE).get_or_load(|| async { Never::Ok("loaded".to_owned()) }).await.unwrap();
     assert_eq!(*loaded, "loaded");
-    assert_eq!(cache.value(&ONE).get().as_deref(), Some(&7));
+    assert_eq!(cache.value(&ONE).get().await.as_deref(), Some(&7));
     assert_eq!(cache.stats().bypasses["value-conflict"], 1);
     // Another cache is another matter.
     let (other, _) = crate::cache();
@@ -274,7 +274,7 @@ async fn a_version_starts_empty() {
     static THREE: Value<u32> = Value::named("versioned").version("3").fresh_for(MINUTE).shared();
     let (cache, _) = cache();
     cache.value(&TWO).put(2);
-    assert!(cache.value(&THREE).get().is_none());
+    assert!(cache.value(&THREE).get().await.is_none());
     let text = cache.value(&TWO).key_text().unwrap();
     assert!(text.ends_with("versioned:2"), "{text}");
 }
@@ -290,12 +290,12 @@ async fn what_a_request_does_with_values_is_told() {
             let call = || cache.value(&COUNTED);
             match request.uri().path() {
                 "/load" => drop(call().get_or_load(|| async { Never::Ok(1) }).await),
-                "/get" => drop(call().get()),
+                "/get" => drop(call().get().await),
                 "/peek" => drop(call().peek()),
                 "/put" => drop(call().put(2)),
                 "/many" => {
                     call().put_many("id", [(1, 1), (2, 2)]);
-                    call().get_many("id", 0..3);
+                    call().get_many("id", 0..3).await;
                 }
                 "/write" => drop(call().write_through(3, |_| async { Never::Ok(()) }).await),
                 "/off" => drop(call().cache_if(false).get_or_load(|| async { Never::Ok(1) }).await),

@@ -1,27 +1,70 @@
 //! Many values of one kind, told apart by one parameter.
 
-use super::call::ValueCall;
-use serde::Serialize;
+use super::call::{Site, ValueCall, count, fresh};
+use crate::{outcome::Outcome, timer};
+use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::HashMap, fmt, future::Future, hash::Hash, sync::Arc};
 
-impl<T: Serialize + Send + Sync + 'static> ValueCall<'_, T> {
-    /// Those that are kept and fresh, of these values of a parameter.
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
+    /// Those that are kept and fresh, of these values of a parameter; also in the stores behind the memory tier.
     ///
     /// ```
     /// # use larder::{Cache, Value};
     /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
     /// static NAME: Value<String> = Value::named("name").fresh_for(Duration::from_secs(60)).shared();
     /// let cache = Cache::in_memory(1 << 20);
     /// cache.value(&NAME).put_many("id", [(1, "one".to_owned()), (2, "two".to_owned())]);
-    /// let names = cache.value(&NAME).get_many("id", [1, 2, 3]);
+    /// let names = cache.value(&NAME).get_many("id", [1, 2, 3]).await;
     /// assert_eq!(names.len(), 2);
+    /// # }
     /// ```
-    pub fn get_many<K>(self, param: &'static str, ids: impl IntoIterator<Item = K>) -> HashMap<K, Arc<T>>
+    pub async fn get_many<K>(self, param: &'static str, ids: impl IntoIterator<Item = K>) -> HashMap<K, Arc<T>>
     where
         K: fmt::Display + Eq + Hash,
     {
-        let found = ids.into_iter().filter_map(|id| Some((self.of(param, &id).get()?, id)));
-        found.map(|(value, id)| (id, value)).collect()
+        self.find_many(param, ids).await.0
+    }
+
+    /// Those that are kept and fresh, and the rest in their order, each once, with where they are kept if they may be.
+    async fn find_many<K>(
+        &self,
+        param: &'static str,
+        ids: impl IntoIterator<Item = K>,
+    ) -> (HashMap<K, Arc<T>>, Vec<(K, Option<Site>)>)
+    where
+        K: fmt::Display + Eq + Hash,
+    {
+        let (mut all, mut rest) = (HashMap::new(), Vec::new());
+        for id in ids {
+            let one = self.of(param, &id);
+            let key = one.key().ok();
+            match key.as_ref().and_then(|key| fresh(self.cache, key)) {
+                Some(value) => {
+                    count(self.cache, Outcome::Hit);
+                    all.insert(id, value);
+                }
+                None if rest.iter().any(|(other, _)| *other == id) => count(self.cache, Outcome::Miss),
+                None => rest.push((id, key.map(|key| one.site(key)))),
+            }
+        }
+        let kind = self.value.kind;
+        let looks = rest.iter().map(|(_, site)| async move {
+            match site {
+                Some(site) => kind.value_in_stores(site).await,
+                None => None,
+            }
+        });
+        let found = timer::all(looks).await;
+        let mut missing = Vec::new();
+        for ((id, site), found) in rest.into_iter().zip(found) {
+            count(self.cache, if found.is_some() { Outcome::Hit } else { Outcome::Miss });
+            match found {
+                Some(value) => drop(all.insert(id, value)),
+                None => missing.push((id, site)),
+            }
+        }
+        (all, missing)
     }
 
     /// Those that are kept, and the rest from one load of all that are missing. What the load does not bring is not there.
@@ -39,25 +82,18 @@ impl<T: Serialize + Send + Sync + 'static> ValueCall<'_, T> {
         K: fmt::Display + Eq + Hash + Clone,
         F: Future<Output = Result<HashMap<K, T>, E>>,
     {
-        let (mut all, mut missing, mut began) = (HashMap::new(), Vec::new(), HashMap::new());
-        for id in ids {
-            let one = self.of(param, &id);
-            let key = one.key().ok();
-            match key.as_ref().and_then(|key| one.look(key)) {
-                Some(value) => drop(all.insert(id, value)),
-                None if !began.contains_key(&id) => {
-                    // Stamped before the load, so that nothing invalidated meanwhile is kept.
-                    let site = key.map(|key| one.site(key));
-                    began.insert(id.clone(), site.map(|site| (site.begin(), site)));
-                    missing.push(id);
-                }
-                None => {}
-            }
-        }
+        let (mut all, missing) = self.find_many(param, ids).await;
         if missing.is_empty() {
             return Ok(all);
         }
-        for (id, value) in load(missing).await? {
+        // Stamped before the load, so that nothing invalidated meanwhile is kept.
+        let begin = |site: Site| (site.begin(), site);
+        let (mut ids, mut began) = (Vec::new(), HashMap::new());
+        for (id, site) in missing {
+            ids.push(id.clone());
+            began.insert(id, site.map(begin));
+        }
+        for (id, value) in load(ids).await? {
             let value = Arc::new(value);
             if let Some(Some((began, site))) = began.get(&id) {
                 self.value.kind.keep(site, *began, &value);

@@ -5,7 +5,7 @@ use crate::{
     cache::{Cache, refreshing},
     entry::{Entry, Held, Life},
     identity::Identity,
-    invalidation::{Batch, Checked, Claim, Footprint, Force, Record, Seq, Standing, Subject, Tags, Within},
+    invalidation::{Checked, Claim, Footprint, Selector, Seq, Standing, Subject, Tags},
     key::{Key, KeyBuf, Part},
     outcome::{Bypass, Outcome},
     request_stats::RequestStats,
@@ -16,7 +16,7 @@ use crate::{
     store::Found,
 };
 use http::HeaderMap;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{borrow::Cow, fmt, future::Future, sync::Arc, time::Duration};
 
 /// One value of a kind, by whose it is and its parameters. Made by [`Cache::value`].
@@ -39,7 +39,7 @@ pub(super) struct Site {
     pub(super) tags: Tags,
 }
 
-impl<'a, T: Serialize + Send + Sync + 'static> ValueCall<'a, T> {
+impl<'a, T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'a, T> {
     pub(super) fn new(cache: &'a Cache, value: &'a Value<T>) -> Self {
         Self { cache, value, identity: None, params: Vec::new(), tags: Tags::default(), keep: true }
     }
@@ -70,12 +70,18 @@ impl<'a, T: Serialize + Send + Sync + 'static> ValueCall<'a, T> {
         self
     }
 
-    /// What is kept, if it is fresh. Counts as a hit or a miss.
-    pub fn get(self) -> Option<Arc<T>> {
-        self.look(&self.key().ok()?)
+    /// What is kept, if it is fresh; also in the stores behind the memory tier. Counts as a hit or a miss.
+    pub async fn get(self) -> Option<Arc<T>> {
+        let key = self.key().ok()?;
+        let mut found = fresh(self.cache, &key);
+        if found.is_none() && self.cache.has_stores() {
+            found = self.value.kind.value_in_stores(&self.site(key)).await;
+        }
+        count(self.cache, if found.is_some() { Outcome::Hit } else { Outcome::Miss });
+        found
     }
 
-    /// What is kept, if it is fresh. Counts as nothing.
+    /// What is kept in memory, if it is fresh. Counts as nothing.
     pub fn peek(self) -> Option<Arc<T>> {
         fresh(self.cache, &self.key().ok()?)
     }
@@ -161,13 +167,6 @@ impl<'a, T: Serialize + Send + Sync + 'static> ValueCall<'a, T> {
         Ok(key)
     }
 
-    /// What is kept under its key, if it is fresh.
-    pub(super) fn look(&self, key: &KeyBuf) -> Option<Arc<T>> {
-        let found = fresh(self.cache, key);
-        count(self.cache, if found.is_some() { Outcome::Hit } else { Outcome::Miss });
-        found
-    }
-
     pub(super) fn site(&self, key: KeyBuf) -> Site {
         let prepared = self.value.prepared();
         let tags = prepared.tags.clone().with(&self.tags);
@@ -208,6 +207,13 @@ pub(super) struct Began {
     at: Timestamp,
 }
 
+impl Began {
+    /// The number of the fill.
+    pub(super) fn number(self) -> u64 {
+        self.started
+    }
+}
+
 impl Site {
     pub(super) fn begin(&self) -> Began {
         let stamp = self.cache.ledger().applied();
@@ -229,8 +235,7 @@ impl Site {
     }
 
     fn invalidate(&self) {
-        let row = self.cache.ledger().rows().row(Subject::Key(self.key.as_bytes()), Within::Anyone);
-        self.cache.append(Batch::of([Record::Row { row, owner: None }], Force::Hard));
+        self.cache.invalidate_now(&[Selector::key(self.key.as_bytes())]);
         if let Some(entry) = self.find() {
             self.cache.remove(self.key.as_bytes(), &entry);
         }
@@ -244,7 +249,7 @@ pub(super) fn find(cache: &Cache, key: &KeyBuf) -> Option<Arc<Entry>> {
     }
 }
 
-fn fresh<T: Send + Sync + 'static>(cache: &Cache, key: &KeyBuf) -> Option<Arc<T>> {
+pub(super) fn fresh<T: Send + Sync + 'static>(cache: &Cache, key: &KeyBuf) -> Option<Arc<T>> {
     let now = cache.now();
     find(cache, key).filter(|entry| entry.lifespan().is_fresh(now)).and_then(|entry| held(&entry))
 }
@@ -261,7 +266,7 @@ pub(super) fn held<T: Send + Sync + 'static>(entry: &Entry) -> Option<Arc<T>> {
     Arc::clone(&entry.value.as_ref()?.value).downcast().ok()
 }
 
-impl<T: Serialize + Send + Sync + 'static> Kind<T> {
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
     /// Keeps a value that was made since then. Gives the entry, for all who wait, whether or not it found room.
     pub(super) fn keep(&self, site: &Site, began: Began, value: &Arc<T>) -> Option<Arc<Entry>> {
         let lifetime = match self.lifetime {
@@ -298,6 +303,7 @@ impl<T: Serialize + Send + Sync + 'static> Kind<T> {
         }
         match site.cache.keep(Key::from(&site.key), &entry, (&HeaderMap::new(), 1), || false) {
             Ok(()) => {
+                self.write_soon(site, &entry, value);
                 if let Some(stats) = RequestStats::current() {
                     stats.set_value();
                 }

@@ -5,15 +5,16 @@ use super::{
     call::{Site, ValueCall, count, find, held},
 };
 use crate::{
-    cache::{Asking, Cache, Facts, FillLead, Filling, FlightKey, HandOver, Joined, Landing, Over, timer},
+    cache::{Asking, Cache, Facts, FillLead, Filling, FlightKey, HandOver, Joined, Landing, Over},
     entry::{BACK_OFF, Entry},
     key::KeyBuf,
     outcome::{NotStored, Outcome},
     request_stats::RequestStats,
     semantics::{date::Timestamp, reuse::Reuse},
+    timer,
 };
 use http::HeaderMap;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     future::Future,
     io,
@@ -27,7 +28,7 @@ enum Step<T, L> {
     Load(L, Option<Arc<Entry>>),
 }
 
-impl<T: Serialize + Send + Sync + 'static> ValueCall<'_, T> {
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
     /// What is kept; else it is loaded, once for all who ask at the same time, and kept. Within the window of
     /// [`stale_while_revalidate`](crate::Value::stale_while_revalidate) what is stale is returned, and loaded in the background; if
     /// loading fails, what [`stale_if_error`](crate::Value::stale_if_error) allows is returned.
@@ -67,10 +68,9 @@ impl<T: Serialize + Send + Sync + 'static> ValueCall<'_, T> {
             Step::Done(value) => return Ok(value),
             Step::Load(load, stale) => (load, stale),
         };
-        site.count(Outcome::Miss);
         let cache = site.cache.clone();
         let flight = lead.as_ref().map(|lead| Arc::clone(lead.flight()));
-        let filling: Filling<_> = Box::pin(fill(site.clone(), kind, load, lead));
+        let filling: Filling<_> = Box::pin(fill(site.clone(), kind, load, (lead, stale.clone()), true));
         let loaded = match flight {
             Some(flight) => HandOver::new(filling, cache.clone(), flight, |_| Box::pin(async {})).await,
             None => filling.await,
@@ -93,7 +93,7 @@ impl<T: Serialize + Send + Sync + 'static> ValueCall<'_, T> {
 /// What is kept, if it may be used; a refresh of it begins where that is due.
 fn look<T, E, F, L>(call: &ValueCall<'_, T>, key: &KeyBuf, load: L) -> Step<T, L>
 where
-    T: Serialize + Send + Sync + 'static,
+    T: Serialize + DeserializeOwned + Send + Sync + 'static,
     L: FnOnce() -> F + Send + 'static,
     F: Future<Output = Result<T, E>> + Send + 'static,
     E: Send + 'static,
@@ -188,13 +188,30 @@ async fn wait<T: Send + Sync + 'static>(site: &Site, kind: &Kind<T>) -> Result<A
     Err(None)
 }
 
-/// Loads, and keeps what comes.
-async fn fill<T, E, F, L>(site: Site, kind: Kind<T>, load: L, lead: Option<FillLead>) -> Result<Arc<T>, E>
+/// Looks into the stores, loads if there is nothing, and keeps what comes. `stale` is what is kept.
+async fn fill<T, E, F, L>(
+    site: Site,
+    kind: Kind<T>,
+    load: L,
+    (lead, stale): (Option<FillLead>, Option<Arc<Entry>>),
+    counts: bool,
+) -> Result<Arc<T>, E>
 where
-    T: Serialize + Send + Sync + 'static,
+    T: Serialize + DeserializeOwned + Send + Sync + 'static,
     L: FnOnce() -> F,
     F: Future<Output = Result<T, E>>,
 {
+    let before = stored_before(stale.as_deref(), &site);
+    let found = kind.find_in_stores(&site, before).await;
+    if counts {
+        site.count(if found.is_some() { Outcome::Hit } else { Outcome::Miss });
+    }
+    if let Some((value, entry)) = found.and_then(|entry| Some((held(&entry)?, entry))) {
+        if let Some(lead) = lead {
+            lead.flight().land(Landing::whole(entry, &HeaderMap::new(), None));
+        }
+        return Ok(value);
+    }
     let permit = match site.cache.fill_places() {
         // A load is not refused: nobody could say how. It waits its turn as long as others wait for each other.
         Some(places) if !site.cache.is_filling() => {
@@ -228,10 +245,15 @@ where
     Ok(value)
 }
 
+/// What a store has is news if it came later.
+fn stored_before(stale: Option<&Entry>, site: &Site) -> Option<Timestamp> {
+    stale.map(|entry| entry.news_since(site.cache.now()))
+}
+
 /// Loads in the background. The gate of the entry is taken: no other refresh is under way, nor has one failed a moment ago.
 fn begin_refresh<T, E, F, L>(site: Site, kind: Kind<T>, entry: Arc<Entry>, load: L)
 where
-    T: Serialize + Send + Sync + 'static,
+    T: Serialize + DeserializeOwned + Send + Sync + 'static,
     L: FnOnce() -> F + Send + 'static,
     F: Future<Output = Result<T, E>> + Send + 'static,
     E: Send + 'static,
@@ -246,10 +268,10 @@ where
     };
     let (Some(lead), Some(place)) = (lead, site.cache.background().place()) else { return entry.refresh.open() };
     let cache = site.cache.clone();
-    let under_way = Refreshing { cache: cache.clone(), entry, done: false };
+    let under_way = Refreshing { cache: cache.clone(), entry: Arc::clone(&entry), done: false };
     cache.background().spawn_at(place, Span::current(), async move {
         let mut under_way = under_way;
-        under_way.done = fill(site, kind, load, Some(lead)).await.is_ok();
+        under_way.done = fill(site, kind, load, (Some(lead), Some(entry)), false).await.is_ok();
     });
 }
 

@@ -3,6 +3,7 @@
 mod batch;
 mod call;
 mod load;
+mod stores;
 
 pub use call::ValueCall;
 
@@ -12,7 +13,7 @@ use crate::{
     invalidation::{InvalidateError, Tags},
     policy::{FillRules, RefreshRules},
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     any::TypeId,
     borrow::Cow,
@@ -46,7 +47,8 @@ use std::{
 /// # Ok(()) }
 /// ```
 ///
-/// In memory the value itself is shared, behind an `Arc`. It is reckoned to take as many bytes as it has as JSON.
+/// In memory the value itself is shared, behind an `Arc`. It is reckoned to take as many bytes as it has as JSON, which is how
+/// it is kept in stores: what cannot be read there, as another version of the application has written it, is loaded anew.
 ///
 /// Two values of one name must be of one type and say the same of themselves: where they do not, the one that comes later
 /// is not kept, and says so in the log. [`Cache::declare`] tells at start.
@@ -70,6 +72,7 @@ pub(super) struct Kind<T> {
     pub(super) lifetime: Option<fn(&T) -> Option<Duration>>,
     pub(super) refresh: RefreshRules,
     pub(super) wait_limit: Duration,
+    pub(super) memory_only: bool,
     of: PhantomData<fn() -> T>,
 }
 
@@ -113,6 +116,7 @@ impl<T> Value<T> {
             lifetime: None,
             refresh: RefreshRules { eager: None, xfetch: None, jitter: None, adaptive: None },
             wait_limit: FillRules::DEFAULT_WAIT,
+            memory_only: false,
             of: PhantomData,
         };
         Self {
@@ -208,6 +212,12 @@ impl<T> Value<T> {
         self
     }
 
+    /// As [`Policy::memory_only`](crate::Policy::memory_only).
+    pub const fn memory_only(mut self) -> Self {
+        self.kind.memory_only = true;
+        self
+    }
+
     /// Its name.
     pub const fn name(&self) -> &'static str {
         self.kind.name
@@ -243,7 +253,7 @@ impl Cache {
     /// The value of this kind that a call is about.
     pub fn value<'a, T>(&'a self, value: &'a Value<T>) -> ValueCall<'a, T>
     where
-        T: Serialize + Send + Sync + 'static,
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
         ValueCall::new(self, value)
     }
@@ -304,6 +314,7 @@ impl<T> fmt::Debug for Value<T> {
             .field("lifetime_of", &self.kind.lifetime.is_some())
             .field("refresh", &self.kind.refresh)
             .field("wait_limit", &self.kind.wait_limit)
+            .field("memory_only", &self.kind.memory_only)
             .finish()
     }
 }

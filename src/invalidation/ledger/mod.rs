@@ -129,6 +129,13 @@ impl Ledger {
         self.state.read().unwrap_or_else(PoisonError::into_inner).youngest_ban()
     }
 
+    /// The same, of those that are older than anything that could still be used: where there are stores, what they hold has not
+    /// been tried on any.
+    pub(crate) fn bans_outlived(&self, now: Timestamp) -> Option<u64> {
+        let longest = Duration::from_millis(self.longest.load(Ordering::Relaxed));
+        self.state.read().unwrap_or_else(PoisonError::into_inner).youngest_ban_outlived(now, longest)
+    }
+
     /// Every entry has been tried: bans up to this generation are not needed any more.
     pub(crate) fn drop_bans(&self, generation: u64) {
         self.state.write().unwrap_or_else(PoisonError::into_inner).drop_bans(generation);

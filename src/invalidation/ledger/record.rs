@@ -11,6 +11,18 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Seq(pub(super) u64);
 
+impl Seq {
+    /// The position of this number.
+    pub(crate) fn at(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// Something that is invalidated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
@@ -66,6 +78,11 @@ impl Batch {
         let mut batch = Self::default();
         batch.add(records, force);
         batch
+    }
+
+    /// Whatever there is.
+    pub(crate) fn everything() -> Self {
+        Self::of([Record::Everything], Force::Hard)
     }
 
     /// And these.

@@ -7,7 +7,7 @@ use super::{
     },
     Limits,
     position::Position,
-    record::{Change, Claim, Force, Record},
+    record::{Change, Claim, Record},
     touch::Touch,
 };
 use crate::semantics::date::Timestamp;
@@ -57,6 +57,11 @@ impl State {
         stamp >= self.horizon
     }
 
+    /// The generation of the youngest ban that is older than this.
+    pub(super) fn youngest_ban_outlived(&self, now: Timestamp, longest: Duration) -> Option<u64> {
+        self.bans.iter().take_while(|ban| now.since(ban.at) > longest).last().map(|ban| ban.generation)
+    }
+
     /// The generation of the youngest ban.
     pub(super) fn youngest_ban(&self) -> Option<u64> {
         self.bans.back().map(|ban| ban.generation)
@@ -89,13 +94,8 @@ impl State {
         let (seq, at) = (change.seq, change.at);
         for (record, force) in change.batch.iter() {
             match record {
-                Record::Everything => {
-                    self.everything.hear(seq, force, at);
-                    if force == Force::Hard {
-                        self.rows.clear();
-                        self.bans.clear();
-                    }
-                }
+                // Rows and bans stay: what is on its way is tried on them apart.
+                Record::Everything => self.everything.hear(seq, force, at),
                 Record::Row { row, owner } => {
                     let position = self.rows.entry(*row).or_default();
                     position.hear(seq, force, at);

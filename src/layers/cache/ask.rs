@@ -15,6 +15,7 @@ use crate::{
     request_stats::RequestStats,
     semantics::{cache_control::RequestDirectives, cache_status::Forward},
     store::Found,
+    timer,
 };
 use http::{HeaderName, Method, Response, request::Parts};
 use std::sync::{
@@ -80,6 +81,11 @@ impl Ask {
         }
     }
 
+    /// Whether it is not to be answered from what is stored.
+    pub(super) fn looks_not(&self) -> bool {
+        self.facts.has(Facts::REFETCH) || self.shared.rules.observe_only
+    }
+
     /// Whether stale-if-error allows the stored response.
     pub(super) fn allows_stale(&self) -> bool {
         let now = self.shared.cache.now();
@@ -103,7 +109,7 @@ impl Ask {
             || parts.method == Method::HEAD
             || asks_anew
             || self.uncacheable
-            || self.stored.as_deref().is_some_and(|entry| entry.lifespan().is_never_shared())
+            || self.stored.as_deref().is_some_and(|entry| entry.whole_lifespan().is_never_shared())
         {
             return Part::Alone;
         }
@@ -143,7 +149,7 @@ impl Ask {
         parts: &Parts,
         lead: Option<&FillLead>,
     ) -> Option<Response<ResponseBody<B>>> {
-        if self.facts.has(Facts::REFETCH) || self.shared.rules.observe_only {
+        if self.looks_not() {
             return None;
         }
         let found = match self.stored_meanwhile(parts, lead, true) {
@@ -197,7 +203,7 @@ impl Ask {
                 let landing = (&mut wait).await?;
                 Ok(self.share(&landing, parts).await)
             };
-            let again = match crate::cache::timer::within(limit, arrival).await {
+            let again = match timer::within(limit, arrival).await {
                 Some(Ok(Share::Whole(entry))) => {
                     let now = self.shared.cache.now();
                     let response = answer(&entry, &parts.method, &parts.headers, self.facts, now);

@@ -100,6 +100,9 @@ where
     R: RebuildBody<ReqBody>,
     ResBody: Storing,
 {
+    if let Some(response) = job.look_in_stores(&parts).await {
+        return Ok(response);
+    }
     if let Err(response) = job.find_room(&parts).await {
         return Ok(response);
     }

@@ -6,9 +6,10 @@ use super::{
     service::Filling,
 };
 use crate::{
-    cache::{Departure, Facts, Fill, FillFlight, FillLead, Flight, Over, timer},
+    cache::{Departure, Fill, FillFlight, FillLead, Flight, Over},
     outcome::{NotStored, Outcome},
     policy::Policy,
+    timer,
 };
 use http::{Request, Response, request::Parts};
 use std::{
@@ -26,6 +27,8 @@ pub(super) struct Job {
     /// Its flight, which others may wait for if it leads one.
     pub(super) flight: FillFlight,
     pub(super) lead: Option<FillLead>,
+    /// Whether it has its place among the fills that may run at once.
+    placed: bool,
 }
 
 impl Job {
@@ -38,13 +41,33 @@ impl Job {
         };
         let mut fill = Fill::begin(&shared.cache, &shared.rules, key.clone(), parts, *facts, directives.as_ref());
         fill.may_be_lost(flight.meta().lost());
-        Self { ask, fill, heard: Ok(()), flight, lead }
+        Self { ask, fill, heard: Ok(()), flight, lead, placed: false }
+    }
+
+    /// Looks into the stores behind the memory tier. Others wait for that too.
+    pub(super) async fn look_in_stores<B>(&mut self, parts: &Parts) -> Option<Response<ResponseBody<B>>> {
+        if self.ask.looks_not() || self.ask.uncacheable || !self.fill.looks_in_stores() {
+            return None;
+        }
+        if !self.fill.find_in_stores(self.ask.stored.as_deref()).await {
+            self.fill.begins_now();
+            return None;
+        }
+        let (lead, background) = (self.lead.as_ref(), self.ask.background);
+        let answer = match background {
+            true => self.ask.stored_meanwhile(parts, lead, false).ok(),
+            false => self.ask.look_again(parts, lead),
+        };
+        if answer.is_none() {
+            self.fill.begins_now();
+        }
+        answer
     }
 
     /// Finds a place among the fills that may run at once, or an answer for a request that finds none: what is stored, if
     /// it may stand in, else a refusal after the wait limit.
     pub(super) async fn find_room<B>(&mut self, parts: &Parts) -> Result<(), Response<ResponseBody<B>>> {
-        if self.find_room_at_once(parts) {
+        if self.placed || self.find_room_at_once(parts) {
             return Ok(());
         }
         self.ask.shared.cache.counters().fills_limited.fetch_add(1, Relaxed);
@@ -57,7 +80,7 @@ impl Job {
             Some(Ok(permit)) => {
                 self.flight.meta().set_place(Some(permit));
                 self.fill.begins_now();
-                if self.ask.background || self.ask.facts.has(Facts::REFETCH) {
+                if self.ask.background || self.ask.looks_not() {
                     return Ok(());
                 }
                 // It may have been stored while this one waited for its place.
@@ -75,7 +98,7 @@ impl Job {
     /// waits for is a part of that.
     pub(super) fn find_room_at_once(&mut self, parts: &Parts) -> bool {
         let cache = &self.ask.shared.cache;
-        match cache.fill_places() {
+        self.placed = match cache.fill_places() {
             Some(places) if !self.ask.uncacheable && !Filling::contains(parts, cache.id()) && !cache.is_filling() => {
                 let permit = Arc::clone(places).try_acquire_owned().ok();
                 let found = permit.is_some();
@@ -83,7 +106,8 @@ impl Job {
                 found
             }
             _ => true,
-        }
+        };
+        self.placed
     }
 
     /// Asks the inner service, once it is ready. Its place among the fills is free when it has answered.

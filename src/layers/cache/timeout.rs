@@ -2,8 +2,9 @@
 
 use super::{ResponseBody, ask::Ask, exchange::Answering};
 use crate::{
-    cache::{Forwarded, StoredBody, answer, timer},
+    cache::{Forwarded, StoredBody, answer},
     outcome::Outcome,
+    timer,
 };
 use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
 use std::{

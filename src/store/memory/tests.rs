@@ -68,7 +68,16 @@ pub(super) fn entry_until(body: u64, until: u64) -> Arc<Entry> {
         fill_time: Duration::ZERO,
     };
     let refresh = Default::default();
-    let how = Keeping { set_cookie: SetCookie::Keep, own_fields: &[], browser: None, keep: None, refresh, hit: None };
+    let how = Keeping {
+        set_cookie: SetCookie::Keep,
+        own_fields: &[],
+        browser: None,
+        keep: None,
+        refresh,
+        memory_ttl: None,
+        now: Timestamp::from_unix_secs(0),
+        hit: None,
+    };
     Arc::new(Entry::new(origin, Bytes::from(vec![0; usize::try_from(body).unwrap()]), None, how))
 }
 

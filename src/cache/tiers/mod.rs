@@ -1,0 +1,215 @@
+//! The stores behind the memory tier, nearest first: looking into them, and writing to them.
+
+mod count;
+mod places;
+mod send;
+mod writer;
+
+pub(crate) use places::Places;
+pub(crate) use writer::{Write, Writer};
+
+use super::{Cache, StoreCounts};
+use crate::{
+    semantics::{date::Timestamp, vary::write_selecting_values},
+    store::{Codec, Fault, Kind, Parcel, Sealed, Signpost, Store, StoreError, StoreKey},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+impl Tiers {
+    pub(super) fn new(
+        stores: Vec<Arc<dyn Store>>,
+        codec: Codec,
+        namespace: &str,
+        (writes, bytes): (usize, u64),
+    ) -> Self {
+        let all = stores.into_iter().map(|store| Tier { store, told: TierTold::default() }).collect();
+        Self { all, codec, places: Places::new(namespace), writer: Writer::new(writes, bytes) }
+    }
+}
+
+/// The stores behind the memory tier.
+#[derive(Debug)]
+pub(crate) struct Tiers {
+    pub(super) all: Box<[Tier]>,
+    pub(super) codec: Codec,
+    pub(super) places: Places,
+    pub(super) writer: Writer,
+}
+
+/// A store, and what came of asking it.
+#[derive(Debug)]
+pub(crate) struct Tier {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) told: TierTold,
+}
+
+/// What came of asking a store.
+#[derive(Debug, Default)]
+pub(crate) struct TierTold {
+    pub(super) hits: AtomicU64,
+    pub(super) misses: AtomicU64,
+    pub(super) writes: AtomicU64,
+    /// What was not written, because too much waited.
+    pub(super) dropped: AtomicU64,
+    /// What failed, or could not be used, by reason.
+    reasons: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl TierTold {
+    pub(super) fn reason(&self, reason: &'static str) {
+        *self.reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += 1;
+    }
+
+    pub(super) fn reasons(&self) -> BTreeMap<&'static str, u64> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Tiers {
+    /// What came of asking each.
+    pub(super) fn counts(&self) -> BTreeMap<String, StoreCounts> {
+        let load = |counter: &AtomicU64| counter.load(Relaxed);
+        let counts = |told: &TierTold| StoreCounts {
+            hits: load(&told.hits),
+            misses: load(&told.misses),
+            writes: load(&told.writes),
+            dropped: load(&told.dropped),
+            reasons: told.reasons(),
+        };
+        self.all.iter().map(|tier| (tier.store.name().to_owned(), counts(&tier.told))).collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+}
+
+impl Cache {
+    /// Whether there is anything behind the memory tier.
+    #[inline]
+    pub(crate) fn has_stores(&self) -> bool {
+        !self.0.tiers.is_empty()
+    }
+
+    /// What the stores have under this key for a request with these fields, of which this node knows whether it was
+    /// invalidated, and which is younger than what it has. The first that is fresh, else the youngest.
+    pub(crate) async fn fetch(
+        &self,
+        kind: Kind,
+        key: &[u8],
+        request: &HeaderMap,
+        before: Option<Timestamp>,
+    ) -> Option<Parcel> {
+        let mut best: Option<Parcel> = None;
+        for tier in &self.0.tiers.all {
+            if !tier.store.is_available() {
+                tier.told.reason(StoreError::Resting.as_str());
+                continue;
+            }
+            match self.ask(tier, kind, key, request).await {
+                Ok(Some(parcel)) if before.is_none_or(|before| before < parcel.received) => {
+                    let fresh = parcel.received.saturating_sub(parcel.age).saturating_add(parcel.lifetime) > self.now();
+                    if best.as_ref().is_none_or(|best| best.received < parcel.received) {
+                        best = Some(parcel);
+                    }
+                    if fresh {
+                        tier.told.hits.fetch_add(1, Relaxed);
+                        return best;
+                    }
+                    tier.told.misses.fetch_add(1, Relaxed);
+                }
+                Ok(_) => {
+                    tier.told.misses.fetch_add(1, Relaxed);
+                }
+                Err(reason) => tier.told.reason(reason),
+            }
+        }
+        best
+    }
+
+    async fn ask(
+        &self,
+        tier: &Tier,
+        kind: Kind,
+        key: &[u8],
+        request: &HeaderMap,
+    ) -> Result<Option<Parcel>, &'static str> {
+        let places = &self.0.tiers.places;
+        let known = self.nominated(key);
+        let first = places.resource(key);
+        // The variant and the signpost at once, where it is known which one it will be.
+        let guess = (!known.is_empty()).then(|| places.variant(key, &digest(&known, request)));
+        let asked: Vec<StoreKey> = guess.into_iter().chain([first]).collect();
+        let found = tier.store.get(&asked).await.map_err(StoreError::as_str)?;
+        let mut signpost = None;
+        for (place, bytes) in asked.iter().zip(found) {
+            let Some(bytes) = bytes else { continue };
+            match self.open(place, bytes)? {
+                Sealed::Parcel(parcel) if is_meant(&parcel, kind, key, request) => {
+                    return self.judged(*parcel);
+                }
+                Sealed::Parcel(_) => {}
+                Sealed::Signpost(post) if post.key == key => signpost = Some(post),
+                Sealed::Signpost(_) => return Err("other-key"),
+            }
+        }
+        let Some(Signpost { nominated, variants, .. }) = signpost else { return Ok(None) };
+        let digest = digest(&nominated, request);
+        if *nominated == *known || !variants.contains(&digest) {
+            return Ok(None);
+        }
+        let place = places.variant(key, &digest);
+        let asked = [place];
+        let found = tier.store.get(&asked).await.map_err(StoreError::as_str)?;
+        let Some(bytes) = found.into_iter().next().flatten() else { return Ok(None) };
+        match self.open(&asked[0], bytes)? {
+            Sealed::Parcel(parcel) if is_meant(&parcel, kind, key, request) => self.judged(*parcel),
+            Sealed::Parcel(_) => Err("other-key"),
+            Sealed::Signpost(_) => Err("field"),
+        }
+    }
+
+    fn open(&self, place: &StoreKey, bytes: Bytes) -> Result<Sealed, &'static str> {
+        self.0.tiers.codec.open(bytes, place).map_err(Fault::as_str)
+    }
+
+    /// Nothing if it is not known what has been invalidated since it was made, or it is of no use any more.
+    fn judged(&self, parcel: Parcel) -> Result<Option<Parcel>, &'static str> {
+        if self.0.log.inward(parcel.stamp).is_none() {
+            return Err("unknown-position");
+        }
+        Ok(Some(parcel).filter(|parcel| parcel.discard_at > self.now()))
+    }
+}
+
+/// Whether it is what was asked for: nobody else's, whatever the store says.
+fn is_meant(parcel: &Parcel, kind: Kind, key: &[u8], request: &HeaderMap) -> bool {
+    parcel.kind == kind && parcel.key == key && parcel.selecting == selecting(&parcel.nominated, request)
+}
+
+/// The values of these fields, encoded.
+pub(super) fn selecting(nominated: &[HeaderName], request: &HeaderMap) -> Vec<u8> {
+    let mut values = smallvec::SmallVec::<[u8; 32]>::new();
+    write_selecting_values(nominated, request, &mut values);
+    values.to_vec()
+}
+
+/// What tells a variant from the others of its resource.
+pub(super) fn digest(nominated: &[HeaderName], request: &HeaderMap) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    for name in nominated {
+        hasher.update(name.as_str().as_bytes()).update(b"\n");
+    }
+    hasher.update(&selecting(nominated, request));
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    digest
+}

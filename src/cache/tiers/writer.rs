@@ -1,0 +1,181 @@
+//! What waits to be written to the stores: bounded, off the way of responses, in order for each key.
+
+use super::Cache;
+use crate::{entry::Entry, timer};
+use bytes::Bytes;
+use http::HeaderMap;
+use std::{
+    collections::VecDeque,
+    fmt,
+    hash::BuildHasher,
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// What waits to be written.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    lanes: Box<[Lane]>,
+    hashes: rapidhash::fast::RandomState,
+    waiting: watch::Sender<usize>,
+    bytes: AtomicU64,
+    most: usize,
+    most_bytes: u64,
+}
+
+/// Writes in order, done by one task at a time.
+#[derive(Debug, Default)]
+struct Lane(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    queue: VecDeque<Write>,
+    /// Whether a task is at it.
+    running: bool,
+}
+
+/// Something to be written.
+pub(crate) struct Write {
+    pub(crate) key: Box<[u8]>,
+    pub(crate) entry: Arc<Entry>,
+    /// The request that was answered.
+    pub(crate) request: HeaderMap,
+    pub(crate) credentials: bool,
+    pub(crate) max_variants: usize,
+    /// Of a value: makes its JSON.
+    pub(crate) value: Option<Box<dyn Fn() -> Option<Bytes> + Send + Sync>>,
+}
+
+impl Writer {
+    /// No more than so many writes, and bytes of them, wait.
+    pub(crate) fn new(most: usize, most_bytes: u64) -> Self {
+        Self {
+            lanes: (0..LANES).map(|_| Lane::default()).collect(),
+            hashes: rapidhash::fast::RandomState::default(),
+            waiting: watch::Sender::new(0),
+            bytes: AtomicU64::new(0),
+            most,
+            most_bytes,
+        }
+    }
+
+    /// How much waits.
+    pub(crate) fn waiting(&self) -> usize {
+        *self.waiting.borrow()
+    }
+
+    /// Waits until nothing waits.
+    pub(crate) async fn flushed(&self, deadline: Duration) -> bool {
+        timer::within(deadline, self.waiting.subscribe().wait_for(|waiting| *waiting == 0)).await.is_some()
+    }
+
+    /// Takes a place, if there is one.
+    fn enter(&self, weight: u64) -> bool {
+        let room = self.waiting.send_if_modified(|waiting| {
+            let room = *waiting < self.most && self.bytes.load(Relaxed).saturating_add(weight) <= self.most_bytes;
+            *waiting += usize::from(room);
+            room
+        });
+        if room {
+            self.bytes.fetch_add(weight, Relaxed);
+        }
+        room
+    }
+
+    fn leave(&self, weight: u64) {
+        self.bytes.fetch_sub(weight, Relaxed);
+        self.waiting.send_modify(|waiting| *waiting -= 1);
+    }
+}
+
+impl Cache {
+    /// Has something written to the stores, soon. It is dropped, and counted, if too much waits or there is no runtime.
+    pub(crate) fn write_soon(&self, write: Write) {
+        let writer = &self.0.tiers.writer;
+        let runtime = tokio::runtime::Handle::try_current();
+        let (Ok(runtime), true) = (runtime, writer.enter(write.entry.weight())) else {
+            for tier in &self.0.tiers.all {
+                tier.told.dropped.fetch_add(1, Relaxed);
+            }
+            return;
+        };
+        let number = usize::try_from(writer.hashes.hash_one(&write.key) % LANES as u64).unwrap_or(0);
+        let lane = &writer.lanes[number];
+        if lane.push(write) {
+            let running = Running { cache: self.clone(), lane: number, done: false };
+            runtime.spawn(async move {
+                let mut running = running;
+                while let Some(write) = running.cache.0.tiers.writer.lanes[number].next() {
+                    let _leaving = Leaving(running.cache.clone(), write.entry.weight());
+                    running.cache.write(&write).await;
+                }
+                running.done = true;
+            });
+        }
+    }
+}
+
+impl Lane {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if a task has to be started for it.
+    fn push(&self, write: Write) -> bool {
+        let mut waiting = self.waiting();
+        waiting.queue.push_back(write);
+        !mem::replace(&mut waiting.running, true)
+    }
+
+    /// The next one. Without one the task ends.
+    fn next(&self) -> Option<Write> {
+        let mut waiting = self.waiting();
+        let next = waiting.queue.pop_front();
+        waiting.running = next.is_some();
+        next
+    }
+}
+
+/// Gives the place of a write back, however it ends.
+struct Leaving(Cache, u64);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.0.tiers.writer.leave(self.1);
+    }
+}
+
+/// The task of a lane. If it is cut short, because its runtime has gone, what is left is dropped.
+struct Running {
+    cache: Cache,
+    lane: usize,
+    done: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let writer = &self.cache.0.tiers.writer;
+        let left = mem::take(&mut *writer.lanes[self.lane].waiting());
+        left.queue.iter().for_each(|write| writer.leave(write.entry.weight()));
+    }
+}
+
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Write")
+            .field("key", &self.key.len())
+            .field("value", &self.value.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// So many writes are under way at once. Those of one key are in one lane, and so in order.
+const LANES: usize = 4;

@@ -1,0 +1,68 @@
+//! What a key says of what it is the key of: for those who have only the key.
+
+use super::{Part, split_value, text::parts};
+
+/// What a key says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said<'a> {
+    pub(crate) policy: Option<&'a str>,
+    pub(crate) value: Option<&'a str>,
+    pub(crate) authority: Option<&'a str>,
+    pub(crate) path: Option<&'a str>,
+    pub(crate) query: Option<&'a str>,
+    /// The attributes of the identity, each value of its own.
+    pub(crate) identity: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Said<'a> {
+    /// What this key says, as far as it is text.
+    pub(crate) fn of(key: &'a [u8]) -> Self {
+        let mut said = Self::default();
+        for (part, value) in parts(key) {
+            let text = || std::str::from_utf8(value).ok();
+            match part {
+                Part::Policy => said.policy = text(),
+                Part::Value => said.value = text(),
+                Part::Authority => said.authority = text(),
+                Part::Path => said.path = text(),
+                Part::Query => said.query = text(),
+                Part::Identity => said.identity.extend(attribute(value)),
+                _ => {}
+            }
+        }
+        said
+    }
+}
+
+fn attribute(value: &[u8]) -> Vec<(&str, &str)> {
+    let Some((name, mut values)) = split_value(value) else { return Vec::new() };
+    let Ok(name) = std::str::from_utf8(name) else { return Vec::new() };
+    let mut all = Vec::new();
+    while let Some((value, rest)) = split_value(values) {
+        all.extend(std::str::from_utf8(value).map(|value| (name, value)));
+        values = rest;
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyBuf;
+
+    #[test]
+    fn a_key_says_what_was_written() {
+        let mut key = KeyBuf::default();
+        key.part_named(Part::Identity, "tenant", [&b"1"[..]].into_iter());
+        key.part_named(Part::Identity, "role", [&b"a"[..], b"b"].into_iter());
+        key.part(Part::Policy, b"dashboard");
+        key.part(Part::Authority, b"host");
+        key.part(Part::Path, b"/x");
+        key.part(Part::Query, b"days=30");
+        let said = Said::of(key.as_bytes());
+        assert_eq!((said.policy, said.value), (Some("dashboard"), None));
+        assert_eq!((said.authority, said.path, said.query), (Some("host"), Some("/x"), Some("days=30")));
+        assert_eq!(said.identity, [("tenant", "1"), ("role", "a"), ("role", "b")]);
+        assert_eq!(Said::of(b"no key"), Said::default());
+    }
+}
