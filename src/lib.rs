@@ -200,6 +200,11 @@ pub mod fuzzing {
     pub fn codec(bytes: &[u8]) {
         crate::store::fuzzing::codec(bytes);
     }
+
+    /// Reads this text as a record of a shared log is read.
+    pub fn record(text: &str) {
+        crate::invalidation::wire::check(text);
+    }
 }
 
 /// Guides, for reading. They are the pages of `docs/`, and their examples are tests.

@@ -2,7 +2,12 @@
 
 mod receive;
 
-use super::{Cache, Facts, place::Place, refreshing, tiers::Write};
+use super::{
+    Cache, Facts,
+    place::Place,
+    refreshing,
+    tiers::{Lease, Leased, Write},
+};
 use crate::{
     entry::{Entry, Keeping, Origin, take},
     identity::Identity,
@@ -53,6 +58,8 @@ pub(crate) struct Fill {
     stamp: Seq,
     started: u64,
     requested: Timestamp,
+    /// The right to fill for all processes.
+    lease: Option<Arc<Lease>>,
     /// A younger fill of the same has been answered.
     lost: Arc<AtomicBool>,
 }
@@ -130,6 +137,7 @@ impl Fill {
             stamp: cache.ledger().applied(),
             started: cache.begin_fill(),
             requested: cache.now(),
+            lease: None,
             lost: Arc::default(),
         }
     }
@@ -456,10 +464,24 @@ impl Fill {
                 request: self.request.clone(),
                 credentials: self.asked.credentials,
                 max_variants: self.rules.max_variants,
+                lease: self.lease.clone(),
                 value: None,
             });
         }
         Ok(())
+    }
+
+    /// Takes the right to fill for all processes, if the policy wants that. False if another process has it.
+    pub(crate) async fn take_lease(&mut self) -> bool {
+        let Some(limit) = self.rules.fill.lease else { return true };
+        match self.cache.lease(self.key.as_bytes(), &self.request, limit).await {
+            Leased::Here(lease) => {
+                self.lease = Some(Arc::new(lease));
+                true
+            }
+            Leased::Elsewhere => false,
+            Leased::Unknown => true,
+        }
     }
 
     /// Whether the stores behind the memory tier take part.

@@ -321,14 +321,15 @@ impl Cache {
         (request, variants): (&HeaderMap, usize),
         lost: impl FnOnce() -> bool,
     ) -> Result<(), NotStored> {
+        let (now, place) = (self.now(), key.clone());
+        // First, so that what comes after the check is remembered for as long.
+        self.0.ledger.keep_for(entry.discard_at.since(now));
         if !self.0.ledger.admits(entry.claim(key.as_bytes()), &entry.checked) {
             return Err(NotStored::Invalidated);
         }
         if lost() {
             return Err(NotStored::Superseded);
         }
-        let (now, place) = (self.now(), key.clone());
-        self.0.ledger.keep_for(entry.discard_at.since(now));
         let live = |other: &Entry| other.discard_at > now && self.is_live(place.as_bytes(), other);
         self.0.memory.put(key, Arc::clone(entry), request, variants, live)?;
         self.0.counters.stored.fetch_add(1, Ordering::Relaxed);

@@ -192,6 +192,7 @@ mod tests {
             ("jitter", "jitter = 1e-1", "jitter: 0.1"),
             ("adaptive_lifetime", "adaptive_lifetime = ['10s', '1h']", "adaptive_lifetime: 10s to 1h"),
             ("wait_limit", "wait_limit = '0s'", "wait_limit: 0s"),
+            ("collapse_across", "collapse_across = '2s'", "collapse_across: 2s"),
             ("abandon_on_cancel", "abandon_on_cancel = true", "abandon_on_cancel: yes"),
             ("soft_timeout", "soft_timeout = '300ms'", "soft_timeout: 300ms"),
             ("hard_timeout", "hard_timeout = '10s'", "hard_timeout: 10s"),

@@ -199,6 +199,7 @@ const FIELDS: &[(&str, Apply)] = &[
     ("jitter", |policy, item| Ok(policy.jitter(item.number()?))),
     ("adaptive_lifetime", |policy, item| Ok(policy.adaptive_lifetime(durations(item)?))),
     ("wait_limit", |policy, item| Ok(policy.wait_limit(item.duration()?))),
+    ("collapse_across", |policy, item| Ok(policy.collapse_across(item.duration()?))),
     ("abandon_on_cancel", |policy, item| if_true(policy, item, Policy::abandon_on_cancel)),
     ("soft_timeout", |policy, item| Ok(policy.soft_timeout(item.duration()?))),
     ("hard_timeout", |policy, item| Ok(policy.hard_timeout(item.duration()?))),

@@ -60,6 +60,8 @@ impl Policy {
             ("stale_if_error", Some(store.stale_if_error)),
             ("keep", self.keep),
             ("wait_limit", Some(self.fill.wait_limit)),
+            ("collapse_across", self.fill.lease),
+            ("memory_ttl", self.memory_ttl),
             ("soft_timeout", self.fill.soft_timeout),
             ("hard_timeout", self.fill.hard_timeout),
             ("remember_uncacheable", Some(self.fill.remember_uncacheable)),

@@ -8,6 +8,8 @@ use std::{ops::RangeInclusive, time::Duration};
 pub(crate) struct FillRules {
     /// How long a request waits for the fill of another.
     pub(crate) wait_limit: Duration,
+    /// How long a request waits for the fill of another process, if it does.
+    pub(crate) lease: Option<Duration>,
     /// A fill ends when nobody waits for it.
     pub(crate) abandon_on_cancel: bool,
     /// After this a stale response is served where stale-if-error allows it, and the fill goes on.
@@ -29,6 +31,7 @@ impl Default for FillRules {
     fn default() -> Self {
         Self {
             wait_limit: Self::DEFAULT_WAIT,
+            lease: None,
             abandon_on_cancel: false,
             soft_timeout: None,
             hard_timeout: None,
@@ -57,6 +60,14 @@ impl Policy {
     /// service once. Zero: it never waits, every miss asks for itself. Default: 5 seconds.
     pub fn wait_limit(mut self, limit: Duration) -> Self {
         self.fill.wait_limit = limit;
+        self
+    }
+
+    /// Of all processes that share a store, one fills at a time what nobody has: the others look into the store again and again
+    /// until it is there, as long as this. Worth its two round trips for what takes long to make. Default: each process fills for
+    /// itself.
+    pub fn collapse_across(mut self, limit: Duration) -> Self {
+        self.fill.lease = Some(limit);
         self
     }
 
@@ -184,6 +195,7 @@ mod tests {
             .jitter(0.5);
         let rules = Rules::new(&layer, unit).unwrap();
         let fill = FillRules {
+            lease: None,
             wait_limit: SECOND,
             abandon_on_cancel: true,
             soft_timeout: None,

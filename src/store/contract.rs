@@ -39,6 +39,22 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What it holds, all users of it together, as far as it can tell without looking at everything.
     fn stats(&self) -> StoreFuture<'_, StoreStats>;
 
+    /// Takes the lease of this name, unless somebody has it; it ends after `ttl`, or when it is released. True if it was taken. A
+    /// store that only one process uses need not do anything: those of one process wait for each other anyway.
+    fn lease<'a>(&'a self, _name: &'a StoreKey, _token: &'a [u8], _ttl: Duration) -> StoreFuture<'a, bool> {
+        StoreFuture::ready(Ok(true))
+    }
+
+    /// Gives the lease of this name back, if it was taken with this token, and is not another's by now.
+    fn release<'a>(&'a self, _name: &'a StoreKey, _token: &'a [u8]) -> StoreFuture<'a, ()> {
+        StoreFuture::ready(Ok(()))
+    }
+
+    /// How long a request waits for it, all operations together; nothing for one that is always quick.
+    fn budget(&self) -> Option<Duration> {
+        None
+    }
+
     /// Whether it is worth asking now. One that has just failed, again and again, is not, for a while; neither is one that
     /// is not connected. To ask is enough to make it find out whether that is still so.
     fn is_available(&self) -> bool {

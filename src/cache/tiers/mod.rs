@@ -1,17 +1,21 @@
 //! The stores behind the memory tier, nearest first: looking into them, and writing to them.
 
 mod count;
+mod lease;
 mod places;
 mod send;
 mod writer;
 
+pub(crate) use lease::{Lease, Leased};
 pub(crate) use places::Places;
 pub(crate) use writer::{Write, Writer};
 
-use super::{Cache, StoreCounts};
+use super::{Cache, StoreCounts, table::Table};
 use crate::{
+    clock::Moment,
     semantics::{date::Timestamp, vary::write_selecting_values},
     store::{Codec, Fault, Kind, Parcel, Sealed, Signpost, Store, StoreError, StoreKey},
+    timer,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
@@ -31,7 +35,13 @@ impl Tiers {
         (writes, bytes): (usize, u64),
     ) -> Self {
         let all = stores.into_iter().map(|store| Tier { store, told: TierTold::default() }).collect();
-        Self { all, codec, places: Places::new(namespace), writer: Writer::new(writes, bytes) }
+        Self {
+            all,
+            codec,
+            places: Places::new(namespace),
+            writer: Writer::new(writes, bytes),
+            signposts: Table::default(),
+        }
     }
 }
 
@@ -42,6 +52,8 @@ pub(crate) struct Tiers {
     pub(super) codec: Codec,
     pub(super) places: Places,
     pub(super) writer: Writer,
+    /// The fields that select the variants of resources that a store has, as it said last.
+    signposts: Table<Arc<[HeaderName]>, 10_000>,
 }
 
 /// A store, and what came of asking it.
@@ -85,6 +97,22 @@ impl Tiers {
             reasons: told.reasons(),
         };
         self.all.iter().map(|tier| (tier.store.name().to_owned(), counts(&tier.told))).collect()
+    }
+
+    /// What selects the variants of a resource, as far as it is known.
+    fn nominated(&self, key: &[u8], here: Box<[HeaderName]>) -> Arc<[HeaderName]> {
+        match here.is_empty() {
+            true => self.signposts.get(self.signposts.hash(key)).unwrap_or_default(),
+            false => here.into(),
+        }
+    }
+
+    /// Takes note of what a signpost says.
+    pub(super) fn learn(&self, key: &[u8], nominated: &[HeaderName]) {
+        let hash = self.signposts.hash(key);
+        if self.signposts.get(hash).is_none_or(|known| *known != *nominated) {
+            self.signposts.insert(hash, nominated.into());
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -142,8 +170,8 @@ impl Cache {
         key: &[u8],
         request: &HeaderMap,
     ) -> Result<Option<Parcel>, &'static str> {
-        let places = &self.0.tiers.places;
-        let known = self.nominated(key);
+        let (since, Tiers { places, .. }) = (Moment::now(), &self.0.tiers);
+        let known = self.0.tiers.nominated(key, self.nominated(key));
         let first = places.resource(key);
         // The variant and the signpost at once, where it is known which one it will be.
         let guess = (!known.is_empty()).then(|| places.variant(key, &digest(&known, request)));
@@ -162,13 +190,19 @@ impl Cache {
             }
         }
         let Some(Signpost { nominated, variants, .. }) = signpost else { return Ok(None) };
+        self.0.tiers.learn(key, &nominated);
         let digest = digest(&nominated, request);
         if *nominated == *known || !variants.contains(&digest) {
             return Ok(None);
         }
         let place = places.variant(key, &digest);
         let asked = [place];
-        let found = tier.store.get(&asked).await.map_err(StoreError::as_str)?;
+        let get = tier.store.get(&asked);
+        let found = match tier.store.budget() {
+            Some(budget) => timer::within(budget.saturating_sub(since.elapsed()), get).await,
+            None => Some(get.await),
+        };
+        let found = found.unwrap_or(Err(StoreError::Timeout)).map_err(StoreError::as_str)?;
         let Some(bytes) = found.into_iter().next().flatten() else { return Ok(None) };
         match self.open(&asked[0], bytes)? {
             Sealed::Parcel(parcel) if is_meant(&parcel, kind, key, request) => self.judged(*parcel),

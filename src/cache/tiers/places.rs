@@ -31,6 +31,14 @@ impl Places {
         key_of(text)
     }
 
+    /// The place of the right to fill a variant.
+    pub(crate) fn lease(&self, key: &[u8], digest: &[u8; 16]) -> StoreKey {
+        let mut text = self.text(key);
+        text.push_str(":lease:");
+        write_hex(digest, &mut text);
+        key_of(text)
+    }
+
     fn text(&self, key: &[u8]) -> String {
         let mut text = String::with_capacity(self.0.len() + 66);
         text.push_str(&self.0);

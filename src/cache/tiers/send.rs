@@ -54,6 +54,7 @@ impl Cache {
         let surplus = variants.len().saturating_sub(write.max_variants.max(1));
         let gone: Vec<StoreKey> = variants.drain(..surplus).map(|digest| places.variant(&write.key, &digest)).collect();
         self.put(tier, write, places.variant(&write.key, &digest), nominated.clone()).await?;
+        self.0.tiers.learn(&write.key, &nominated);
         let key = Bytes::copy_from_slice(&write.key);
         let post = Sealed::Signpost(Signpost { key, nominated, variants });
         let [place] = place;

@@ -1,6 +1,6 @@
 //! What waits to be written to the stores: bounded, off the way of responses, in order for each key.
 
-use super::Cache;
+use super::{Cache, Lease};
 use crate::{entry::Entry, timer};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -47,6 +47,9 @@ pub(crate) struct Write {
     pub(crate) request: HeaderMap,
     pub(crate) credentials: bool,
     pub(crate) max_variants: usize,
+    /// Given back once it is written: those who wait for it find it then.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    pub(crate) lease: Option<Arc<Lease>>,
     /// Of a value: makes its JSON.
     pub(crate) value: Option<Box<dyn Fn() -> Option<Bytes> + Send + Sync>>,
 }

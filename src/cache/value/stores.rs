@@ -81,6 +81,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
             request: HeaderMap::new(),
             credentials: false,
             max_variants: 1,
+            lease: None,
             value: Some(Box::new(json)),
         });
     }

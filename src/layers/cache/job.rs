@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     cache::{Departure, Fill, FillFlight, FillLead, Flight, Over},
+    clock::Moment,
     outcome::{NotStored, Outcome},
     policy::Policy,
     timer,
@@ -15,6 +16,7 @@ use http::{Request, Response, request::Parts};
 use std::{
     future::poll_fn,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 use tower_service::Service;
 
@@ -49,7 +51,11 @@ impl Job {
         if self.ask.looks_not() || self.ask.uncacheable || !self.fill.looks_in_stores() {
             return None;
         }
-        if !self.fill.find_in_stores(self.ask.stored.as_deref()).await {
+        let mut found = self.fill.find_in_stores(self.ask.stored.as_deref()).await;
+        if !found && self.lead.is_some() {
+            found = self.wait_for_another().await;
+        }
+        if !found {
             self.fill.begins_now();
             return None;
         }
@@ -62,6 +68,25 @@ impl Job {
             self.fill.begins_now();
         }
         answer
+    }
+
+    /// Waits while another process fills this, if the policy wants that. True if what it made is here.
+    async fn wait_for_another(&mut self) -> bool {
+        let (since, limit) = (Moment::now(), self.ask.shared.rules.fill.lease.unwrap_or_default());
+        let mut pause = FIRST_PAUSE;
+        while !self.fill.take_lease().await {
+            let left = limit.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return false;
+            }
+            timer::after(pause.min(left)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            if self.fill.find_in_stores(self.ask.stored.as_deref()).await {
+                return true;
+            }
+        }
+        // It may have been written, and the lease given back, since it was looked for.
+        !limit.is_zero() && self.fill.find_in_stores(self.ask.stored.as_deref()).await
     }
 
     /// Finds a place among the fills that may run at once, or an answer for a request that finds none: what is stored, if
@@ -155,3 +180,7 @@ impl Job {
         }
     }
 }
+
+/// What another process is filling is looked for after these pauses.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);

@@ -243,10 +243,12 @@ fn store_settings(store: &StoreRules) -> [(&'static str, Value); 8] {
     ]
 }
 
-fn fill_settings(fill: FillRules) -> [(&'static str, Value); 6] {
-    let FillRules { wait_limit, abandon_on_cancel, soft_timeout, hard_timeout, remember_uncacheable, min_uses } = fill;
+fn fill_settings(fill: FillRules) -> [(&'static str, Value); 7] {
+    let FillRules { wait_limit, lease, abandon_on_cancel, soft_timeout, hard_timeout, remember_uncacheable, min_uses } =
+        fill;
     [
         ("wait_limit", Value::Span(wait_limit)),
+        ("collapse_across", lease.map_or(Value::Nothing("no"), Value::Span)),
         ("abandon_on_cancel", Value::Flag(abandon_on_cancel)),
         ("soft_timeout", soft_timeout.map_or(Value::Nothing("none"), Value::Span)),
         ("hard_timeout", hard_timeout.map_or(Value::Nothing("none"), Value::Span)),

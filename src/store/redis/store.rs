@@ -4,7 +4,7 @@ use super::{
     fault::Fault,
     info::{self, Sample},
     line::Ask,
-    link::Link,
+    link::{Link, Script},
     node::Node,
     run::Deadline,
     scan::{Position, pattern},
@@ -12,7 +12,11 @@ use super::{
 use crate::store::{Cursor, Page, Store, StoreError, StoreFuture, StoreKey, StoreStats};
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value, cmd};
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 /// Responses in Redis, each as a string under its key with a time to live.
 pub(super) struct RedisStore(Arc<Link>);
@@ -91,6 +95,16 @@ impl RedisStore {
         Ok(())
     }
 
+    async fn take(&self, name: &StoreKey, token: &[u8], ttl: Duration) -> Result<bool, StoreError> {
+        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, LONGEST_TTL);
+        let mut command = cmd("SET");
+        command.arg(name.as_str()).arg(token).arg("NX").arg("PX").arg(ttl);
+        match self.0.one(name.as_str(), &command, Deadline::within(self.budget()), false).await? {
+            Value::Nil => Ok(false),
+            _ => Ok(true),
+        }
+    }
+
     /// One step of one server's scan.
     async fn page(&self, prefix: &str, from: Option<Cursor>, head: usize) -> Result<Page, StoreError> {
         let from = from.map(|cursor| Position::read(&cursor)).transpose()?;
@@ -149,6 +163,10 @@ impl Store for RedisStore {
         "redis"
     }
 
+    fn budget(&self) -> Option<Duration> {
+        Some(self.0.setup().budget)
+    }
+
     fn get<'a>(&'a self, keys: &'a [StoreKey]) -> StoreFuture<'a, Vec<Option<Bytes>>> {
         StoreFuture::boxed(self.find(keys))
     }
@@ -167,6 +185,14 @@ impl Store for RedisStore {
 
     fn stats(&self) -> StoreFuture<'_, StoreStats> {
         StoreFuture::boxed(self.count())
+    }
+
+    fn lease<'a>(&'a self, name: &'a StoreKey, token: &'a [u8], ttl: Duration) -> StoreFuture<'a, bool> {
+        StoreFuture::boxed(self.take(name, token, ttl))
+    }
+
+    fn release<'a>(&'a self, name: &'a StoreKey, token: &'a [u8]) -> StoreFuture<'a, ()> {
+        StoreFuture::boxed(async { self.0.script(&RELEASE, &[name.as_str()], &[token], self.budget()).await.map(drop) })
     }
 
     fn is_available(&self) -> bool {
@@ -253,6 +279,11 @@ fn add(one: StoreStats, other: StoreStats) -> StoreStats {
         evicted: both(one.evicted, other.evicted),
     }
 }
+
+/// Gives a lease back, if it is still the one that was taken.
+static RELEASE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end return 0")
+});
 
 /// So many keys in one command, or commands in one write.
 const CHUNK: usize = 500;

@@ -51,3 +51,19 @@ async fn one_that_is_started_again_finds_what_it_stored_and_not_what_was_purged(
     assert_ne!(a.get("/x").await, x);
     assert_eq!(a.get("/y").await, y, "{:?}", a.cache.stats());
 }
+
+#[tokio::test]
+async fn one_of_all_processes_fills() {
+    let server = Server::standalone().await;
+    let slow = || policy().collapse_across(MINUTE);
+    let (a, b) = (Node::new(&server.url(), slow()).await, Node::new(&server.url(), slow()).await);
+    for path in ["/x", "/y", "/z"] {
+        let answers = tokio::join!(a.get(path), b.get(path), a.get(path), b.get(path));
+        assert_eq!((&answers.0, &answers.0), (&answers.1, &answers.3));
+    }
+    let calls = |node: &Node| node.calls.load(std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(calls(&a) + calls(&b), 3);
+    a.written().await;
+    b.written().await;
+    until("leases are given back", async || !server.cli(&["KEYS", "*lease*"]).await.contains("lease")).await;
+}
