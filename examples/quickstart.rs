@@ -1,7 +1,8 @@
 //! An application worth caching: a slow dashboard for each tenant, a page for each user, products for all, and an endpoint
 //! that changes them.
 //!
-//! `cargo run --example quickstart`, then try the lines that it prints. `PORT=8080` chooses another port than 3000.
+//! `cargo run --example quickstart`, then try the lines that it prints. `PORT=8080` chooses another port than 3000, and
+//! `REDIS_URL=redis://127.0.0.1:6379/1` puts that Redis behind the memory.
 #![allow(clippy::print_stdout, reason = "it tells what to try")]
 
 use axum::{
@@ -12,7 +13,9 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use larder::{Cache, CacheLayer, Identity, IdentityLayer, Policy, Preset, StatsLayer, WarmRequest, WarmSource, Warmer};
+use larder::{
+    Cache, CacheLayer, Identity, IdentityLayer, Policy, Preset, Redis, StatsLayer, WarmRequest, WarmSource, Warmer,
+};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -28,7 +31,9 @@ use tokio::{net::TcpListener, signal, time::sleep};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let cache = Cache::in_memory(64 << 20);
+    let port = port()?;
+    let (cache, store) = open_cache(port).await?;
+    println!("Responses are kept {store}.\n");
     let shop = Shop { cache: cache.clone(), database: Arc::new(Database::new()) };
 
     // A dashboard may be a minute old, and the users of a tenant share it. For two more minutes it is still served at
@@ -55,7 +60,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // Outside of every cache: who is asking.
         .layer(IdentityLayer::from_fn(who));
 
-    let port = port()?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| format!("port {port}: {error}"))?;
     let host = listener.local_addr()?.to_string();
 
@@ -67,7 +71,32 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!("{}", WHAT_TO_TRY.replace("HOST", &host));
     axum::serve(listener, app).with_graceful_shutdown(stopped()).await?;
+    cache.shutdown(Duration::from_secs(5)).await;
     Ok(())
+}
+
+/// In memory, and in Redis if the environment names one; and where that is.
+async fn open_cache(port: u16) -> Result<(Cache, &'static str), Box<dyn Error>> {
+    if env::var_os("REDIS_URL").is_none() {
+        return Ok((
+            Cache::in_memory(64 << 20),
+            "in memory; with REDIS_URL=redis://127.0.0.1:6379/1 in that Redis too",
+        ));
+    }
+    let builder = Cache::builder().namespace(format!("quickstart-{port}")).memory(64 << 20);
+    let cache = builder.redis(Redis::from_env()?).build()?;
+    let is_there = cache.ready(Duration::from_secs(2)).await;
+    // The database of this example is new with each start, and knows nothing of what an earlier one has sold. A real one does:
+    // then this line would throw away what is good.
+    match cache.bump_version().await {
+        Err(error) if !error.is_unconfirmed() => return Err(error.into()),
+        _ => {}
+    }
+    let store = match is_there {
+        true => "in memory and in the Redis of REDIS_URL",
+        false => "in memory: the Redis of REDIS_URL does not answer yet",
+    };
+    Ok((cache, store))
 }
 
 /// Stands in for the application's own authentication, which verifies what it says. A real one never believes a field that

@@ -44,8 +44,9 @@ pub(crate) struct Entry {
     lifespan: Lifespan,
     /// `public`, `s-maxage` or `must-revalidate`: for requests with credentials too (RFC 9111 §3.5).
     pub(crate) allows_credentials: bool,
-    /// Fresh in memory until then: stores behind may have it longer.
-    memory_until: Timestamp,
+    /// How long it is served without a look into the stores behind, and until when; in milliseconds.
+    memory_ttl: Option<Duration>,
+    compare_at: AtomicU64,
     pub(crate) nominated: Box<[HeaderName]>,
     pub(crate) footprint: Footprint,
     /// What it was tagged with.
@@ -151,7 +152,8 @@ impl Entry {
             for_caches: for_caches.map(Box::new),
             body,
             trailers,
-            memory_until: how.memory_ttl.map_or(NEVER, |ttl| how.now.saturating_add(ttl)),
+            memory_ttl: how.memory_ttl,
+            compare_at: AtomicU64::new(compare_at(how.memory_ttl, how.now)),
             allows_credentials: allows_credentials(&storable.directives),
             nominated: storable.nominated.into(),
             footprint,
@@ -185,7 +187,8 @@ impl Entry {
             for_caches: None,
             body: Bytes::new(),
             trailers: None,
-            memory_until: NEVER,
+            memory_ttl: None,
+            compare_at: AtomicU64::new(u64::MAX),
             allows_credentials: true,
             nominated: Box::default(),
             footprint,
@@ -211,8 +214,8 @@ impl Entry {
     #[inline]
     pub(crate) fn lifespan(&self) -> Lifespan {
         match self.checked.ended() {
-            None if self.memory_until >= self.lifespan.fresh_until => self.lifespan,
-            ended => self.lifespan.ended_at(ended.map_or(self.memory_until, |ended| ended.min(self.memory_until))),
+            None => self.lifespan,
+            Some(moment) => self.lifespan.ended_at(moment),
         }
     }
 
@@ -226,10 +229,17 @@ impl Entry {
         self.received
     }
 
-    /// What a store has is news if it came later than this: a copy of this one too, once it is not fresh in memory.
-    pub(crate) fn news_since(&self, now: Timestamp) -> Timestamp {
-        let only_here = now >= self.memory_until && now < self.lifespan.fresh_until;
-        if only_here { self.received.saturating_sub(Duration::from_millis(1)) } else { self.received }
+    /// Whether it is to be looked for in the stores before it is served again.
+    #[inline]
+    pub(crate) fn is_to_be_compared(&self, now: Timestamp) -> bool {
+        self.compare_at.load(Ordering::Relaxed) <= now.as_unix_millis()
+    }
+
+    /// It was looked for in the stores. True if that was due, and it is fresh.
+    pub(crate) fn compared(&self, now: Timestamp) -> bool {
+        let due = self.is_to_be_compared(now);
+        self.compare_at.store(compare_at(self.memory_ttl, now), Ordering::Relaxed);
+        due && self.lifespan().is_fresh(now)
     }
 
     /// When its fill began, at the latest.
@@ -394,8 +404,13 @@ impl Gate {
     }
 }
 
-/// No moment is later.
-const NEVER: Timestamp = Timestamp::from_unix_millis(u64::MAX);
+/// The number of what comes from a store: it was begun before any fill here.
+pub(crate) const FROM_A_STORE: u64 = 0;
+
+fn compare_at(memory_ttl: Option<Duration>, now: Timestamp) -> u64 {
+    // At least until the request is served for which it was looked for.
+    memory_ttl.map_or(u64::MAX, |ttl| now.saturating_add(ttl.max(Duration::from_millis(1))).as_unix_millis())
+}
 
 /// After the inner service has failed, it is left alone this long.
 pub(crate) const BACK_OFF: Duration = Duration::from_secs(30);

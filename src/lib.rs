@@ -117,8 +117,34 @@
 //!
 //! What is no response can be kept in the same way: see [`Value`]. [`Warmer`] asks before anybody else does.
 //!
+//! # Several processes
+//!
+//! With feature `redis`, what one process has stored the others find, and what one invalidates none of them serves any more.
+//!
+#![cfg_attr(feature = "redis", doc = "```no_run")]
+#![cfg_attr(not(feature = "redis"), doc = "```ignore")]
+//! use larder::{Cache, Redis};
+//!
+//! let redis = Redis::from_env()?; // REDIS_URL
+//! let cache = Cache::builder().namespace("shop").version("2026-11").memory(256 << 20).redis(redis).build()?;
+//! # let _ = cache;
+//! # Ok::<(), larder::ConfigError>(())
+//! ```
+//!
+//! * What a request asks of Redis has a [`budget`](Redis::budget), and none fails because of Redis: without it each process
+//!   caches for itself.
+//! * [`Cache::invalidate`] returns `Ok` when the record is in the log that all processes read. They do so within
+//!   milliseconds, and within [`coherence_bound`](CacheBuilder::coherence_bound) if a message is lost.
+//! * A process that cannot write the log says so: [`is_unconfirmed`](InvalidateError::is_unconfirmed). One that cannot read it
+//!   uses what it has for [`isolation`](CacheBuilder::isolation), after it was made or after the last contact.
+//! * What is stored is used only where it is known what has been invalidated since: after the log was lost, nothing is.
+//! * Nothing is taken from Redis that is damaged, or was made for another key; with feature `encrypt`, nothing that was not
+//!   sealed with your key.
+//!
+//! [Operating](guides::operating) tells how to set Redis up, and what its failures look like.
+//!
 //! The guides go further: [safe authenticated caching](guides::safe_authenticated_caching),
-//! [what to cache](guides::what_to_cache) and [refreshing](guides::refreshing).
+//! [what to cache](guides::what_to_cache), [refreshing](guides::refreshing) and [operating](guides::operating).
 //!
 //! # Features
 //!
@@ -210,6 +236,9 @@ pub mod fuzzing {
 /// Guides, for reading. They are the pages of `docs/`, and their examples are tests.
 #[cfg(any(doc, doctest))]
 pub mod guides {
+    #[doc = include_str!("../docs/operating.md")]
+    pub mod operating {}
+
     #[doc = include_str!("../docs/refreshing.md")]
     pub mod refreshing {}
 

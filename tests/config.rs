@@ -185,7 +185,8 @@ fn tables_that_there_are_not() {
 fn what_is_wrong_with_a_cache() {
     let cases = [
         ("redis = 'http://:pw@x'", "line 2: caches.api.redis: "),
-        ("[caches.api.redis]\nurl = 'x'", "line 2: caches.api.redis: a text in quotes is expected"),
+        ("redis = 6379", "line 2: caches.api.redis: a URL in quotes, or a table with `url`, `cluster` or `sentinel`"),
+        ("redis_url = 'redis://x'", "line 2: caches.api.redis_url: no such key: write redis = \"redis://..\", or ["),
         ("memroy = 1", "line 2: caches.api.memroy = 1: no such key: did you mean `memory`?"),
         (
             "TIMEOUT = 300",
@@ -220,6 +221,128 @@ fn what_is_wrong_with_a_cache() {
         ),
     ];
     each(&cases, |fields| format!("[caches.api]\n{fields}"));
+}
+
+#[test]
+fn what_is_wrong_with_a_redis() {
+    let places = [
+        ("", 2, ": nothing says where it is: add url = \"redis://..\", cluster = [\"redis://..\"], or sentinel = "),
+        ("budget = '20ms'", 2, ": nothing says where it is"),
+        ("url = 'x'", 3, ".url: Redis URL `x…`: redis://host:6379/0, rediss://host:6379/0 and redis+unix:///path are"),
+        ("url = 6379", 3, ".url: a text in quotes is expected"),
+        ("url = '${LARDER_NO_SUCH_NAME}'", 3, ".url: the environment has no `LARDER_NO_SUCH_NAME`"),
+        (
+            "url = 'redis://a'\ncluster = ['redis://a']",
+            4,
+            ".cluster: url says already where it is: drop one of the two",
+        ),
+        (
+            "group = 'm'\nurl = 'redis://a'",
+            3,
+            ".group = 'm': a group is what sentinels watch: it goes with sentinel = [..]",
+        ),
+        ("cluster = 'redis://a'", 3, ".cluster: a list of URLs is expected, such as ["),
+        ("cluster = []", 3, ".cluster: Redis::cluster: at least one URL is needed"),
+        ("cluster = ['redis://a', 7]", 3, ".cluster[1]: a text in quotes is expected"),
+        (
+            "cluster = ['redis://a', 'rediss://b']",
+            3,
+            ".cluster: Redis::cluster: a:6379 and b:6379: TLS for all or for none",
+        ),
+        ("cluster = ['redis://a/1']", 3, ".cluster: Redis::cluster: database 1: a cluster has only database 0"),
+        ("sentinel = ['redis://a']", 3, ".sentinel: `group` is missing: the name that sentinels know it by"),
+        ("sentinel = ['redis://a']\ngroup = ''", 4, ".group = '': the name that sentinels know it by is expected"),
+        ("sentinel = []\ngroup = 'm'", 3, ".sentinel: Redis::sentinel: at least one URL is needed"),
+        (
+            "sentinel = ['redis+unix:///s']\ngroup = 'm'",
+            3,
+            ".sentinel: Redis::sentinel: /s: hosts are needed, not a path",
+        ),
+    ];
+    let options = [
+        ("budgte = '20ms'", ".budgte: no such key: did you mean `budget`?"),
+        ("banana = 1", ".banana: no such key: there are `url`, `cluster`, `sentinel`, `group`, `username`, "),
+        ("servers = ['x']", ".servers: no such key: write url = \"redis://host:6379\", or cluster = [..]"),
+        ("HOST = 'x'", ".HOST: no such key: write url = \"redis://host:6379\""),
+        ("max-connections = 50", ".max-connections: no such key: write connections = 4: each carries many"),
+        ("tls_ca = 'x'", ".tls_ca: no such key: certificates are given in code: Redis::tls_ca"),
+        ("budget = 50", ".budget = 50: a duration is whole numbers with units in quotes"),
+        ("budget = '0s'", ".budget = '0s': budget(0ns): 1 ms to 60 s are possible"),
+        ("connections = 0", ".connections = 0: connections(0): 1 to 256 are possible"),
+        ("connections = 'four'", ".connections = 'four': a whole number, without quotes, is expected"),
+        ("database = -1", ".database = -1: a whole number, without quotes, is expected"),
+        ("database = 4_294_967_296", ".database = 4_294_967_296: at most 4294967295 is possible"),
+        ("queue = 1024", ".queue = 1024: writes and bytes are expected, such as [1024, \"64 MiB\"]"),
+        ("queue = [1024]", ".queue = [1024]: writes and bytes are expected"),
+        ("queue = [1024, '64 MB']", ".queue[1] = '64 MB': a size is a number of bytes"),
+        ("queue = [0, '64 MiB']", ".queue = [0, '64 MiB']: queue(0, 67108864) would keep nothing"),
+        ("breaker = 5", ".breaker = 5: failures and the time between probes are expected, such as [5, \"1s\"]"),
+        ("breaker = ['5x', '1s']", ".breaker[0] = '5x': a whole number"),
+        ("breaker = [4_294_967_296, '1s']", ".breaker[0] = 4_294_967_296: at most 4294967295 is possible"),
+        ("breaker = [0, '1s']", ".breaker = [0, '1s']: breaker(0, 1s): at least 1 failure"),
+        ("sample_every = '1ms'", ".sample_every = '1ms': sample_every(1ms): at least 10 ms are needed"),
+    ];
+    for (fields, line, says) in places {
+        let says = format!("line {line}: caches.api.redis{says}");
+        each(&[(fields, &says)], |fields| format!("[caches.api]\n[caches.api.redis]\n{fields}"));
+    }
+    for (fields, says) in options {
+        let says = format!("line 4: caches.api.redis{says}");
+        each(&[(fields, &says)], |fields| format!("[caches.api]\n[caches.api.redis]\nurl = 'redis://a'\n{fields}"));
+    }
+    each(
+        &[("database = 1", "line 4: caches.api.redis.database = 1: database(1): a cluster has only database 0")],
+        |fields| format!("[caches.api]\n[caches.api.redis]\ncluster = ['redis://a']\n{fields}"),
+    );
+}
+
+#[test]
+fn a_redis_is_described_in_each_way() {
+    for redis in [
+        "redis = 'redis://app:${CARGO_PKG_NAME}@a:6379/1'",
+        "redis = { url = 'redis://a', budget = '20ms' }",
+        "[caches.api.redis]\nurl = 'redis+unix:///run/redis.sock'",
+        "[caches.api.redis]\ncluster = ['redis://a', 'redis://b:7000']\ndatabase = 0",
+        "[caches.api.redis]\nsentinel = ['redis://a:26379', 'redis://b:26379']\ngroup = '${CARGO_PKG_NAME}'",
+        "[caches.api.redis]\nurl = 'rediss://a'\nusername = 'app'\npassword = '${CARGO_PKG_NAME}'\ndatabase = 2\n\
+         budget = '20ms'\nconnections = 2\nqueue = [100, '1 MiB']\nbreaker = [3, '500ms']\nsample_every = '10s'",
+    ] {
+        let config = Config::from_toml(&format!("[caches.api]\n{redis}")).unwrap_or_else(|error| panic!("{error}"));
+        assert!(config.caches()["api"].stats().log.is_some(), "{redis}");
+    }
+}
+
+#[test]
+fn passwords_are_in_no_error() {
+    for fields in [
+        "redis = 'redis://me:hunter2@host:x'",
+        "redis = ['redis://:hunter2@host']",
+        "redis = 'redis://:hunter2@host'\nmemory = 1",
+        "redis = 'redis://:hunter2@host${LARDER_NO_SUCH_NAME}'",
+        "redis = 'redis://:hunter2@host",
+        "redis = { url = 'redis://a', password = 'hunter2 }",
+        "redis_url = redis://:hunter2@host",
+        "redis_url = 'redis://:hunter2@host'",
+        "redis_password = 'hunter2'",
+        "cluster = ['redis://:hunter2@host']",
+        "[caches.api.redis]\nurl = 'redis://me:hunter2@host:x'",
+        "[caches.api.redis]\nurl = ['redis://me:hunter2@host']",
+        "[caches.api.redis]\nurl = 'redis://:hunter2@host'\nbudget = '0s'",
+        "[caches.api.redis]\nurl = 'redis://a'\npassword = ['hunter2']",
+        "[caches.api.redis]\nurl = 'redis://a'\npasword = 'hunter2'",
+        "[caches.api.redis]\nurl = 'redis://a'\npassword = 'hunter2${LARDER_NO_SUCH_NAME}'",
+        "[caches.api.redis]\nurl = 'redis://a'\nuser = 'hunter2'",
+        "[caches.api.redis]\nurl = 'redis://a'\nusername = ['hunter2']",
+        "[caches.api.redis]\nurl = 'redis://a'\npassword = 'hunter2",
+        "[caches.api.redis]\nPASSWORD = hunter2\nurl = 'redis://a'",
+        "[caches.api.redis]\ncluster = ['redis://:hunter2@a', 'redis://:hunter2@b:x']",
+        "[caches.api.redis]\ncluster = [\n'redis://:a=hunter2@a'\n'redis://:hunter2@b']",
+        "[caches.api.redis]\nsentinel = ['redis://:hunter2@a']",
+        "[caches.api.redis]\nsentinel = ['redis://:hunter2@a', 7]\ngroup = 'm'",
+    ] {
+        let error = error(&format!("[caches.api]\n{fields}"));
+        assert!(!error.contains("hunter2"), "{error}\n{fields}");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What has to go when a model changes: the graphs of the seeds, by name, through the layers and for values.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "behind/mod.rs"]
+mod behind;
 #[path = "cases/crowd.rs"]
 #[allow(dead_code, reason = "it belongs to the cases")]
 mod crowd;

@@ -2,6 +2,8 @@
 //! change something.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "behind/mod.rs"]
+mod behind;
 #[path = "invalidation/changes.rs"]
 mod changes;
 #[path = "cases/crowd.rs"]

@@ -1,6 +1,8 @@
 //! ISOLATION: no one gets what belongs to another (O-15 to O-17, and O-03, O-06 to O-08 with scopes, tables and content).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "behind/mod.rs"]
+mod behind;
 #[path = "isolation/identities.rs"]
 mod identities;
 #[path = "isolation/keys.rs"]

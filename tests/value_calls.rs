@@ -1,6 +1,8 @@
 //! Values: every operation, whose they are, loads that are shared, handed over, failing, or overtaken.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "behind/mod.rs"]
+mod behind;
 #[path = "cases/crowd.rs"]
 #[allow(dead_code, reason = "it belongs to the cases")]
 mod crowd;

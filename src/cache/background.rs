@@ -91,6 +91,12 @@ impl Background {
         let _ = self.0.stage.subscribe().wait_for(|stage| *stage > Stage::Open).await;
     }
 
+    /// Resolves when the cache has shut down.
+    pub(crate) async fn closed(&self) {
+        // The sender lives as long as this does.
+        let _ = self.0.stage.subscribe().wait_for(|stage| *stage == Stage::Closed).await;
+    }
+
     /// Takes on no more tasks, waits for those that run, and breaks them off at the deadline.
     pub(super) async fn shut_down(&self, deadline: Duration) -> Shutdown {
         self.0.stage.send_modify(|stage| *stage = Stage::Closing.max(*stage));

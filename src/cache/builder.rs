@@ -15,6 +15,7 @@ use crate::store::KeyRing;
 use crate::store::Redis;
 use crate::{
     clock::Clock,
+    entry::FROM_A_STORE,
     invalidation::{Dependencies, Journal, Ledger, Limits},
     policy::{Policy, PolicyError, Rules, check_word},
     store::{Codec, Memory, Sizes, Store},
@@ -350,7 +351,7 @@ impl CacheBuilder {
             observed: super::observe::Observed::default(),
             query_rules: std::sync::RwLock::default(),
             searches: Arc::default(),
-            fills: AtomicU64::new(0),
+            fills: AtomicU64::new(FROM_A_STORE + 1),
             sweeping: AtomicBool::new(false),
             flights: Arc::new(FillFlights::new(FLIGHT_SHARDS)),
             uncacheable: Uncacheable::default(),

@@ -98,10 +98,10 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// If the time is zero, or the selector does not say what it should.
+    /// If the time is less than a second, or the selector does not say what it should.
     pub fn invalidate_every(&self, period: Duration, selector: Selector) -> Result<Schedule, InvalidateError> {
-        if period.is_zero() {
-            return Err(InvalidateError::new("invalidate_every(0s): a time between invalidations is needed"));
+        if period < Duration::from_secs(1) {
+            return Err(InvalidateError::new(format!("invalidate_every({period:?}): a second or more is possible")));
         }
         self.invalidate_at(move |now| now.checked_add(period), selector)
     }

@@ -354,7 +354,7 @@ impl Fill {
                 // What is true of this request only says nothing about what the others get.
                 let own = [Refusal::Credentials, Refusal::RequestNoStore].map(NotStored::Refused).contains(&reason);
                 if !own {
-                    self.cache.remove(self.key.as_bytes(), entry);
+                    self.remove(entry);
                 }
                 let age = initial_age(&headers, self.requested, received);
                 let verdict = Verdict { storable: once(), longest: Duration::MAX, age };
@@ -451,13 +451,14 @@ impl Fill {
             NotStored::TooLarge | NotStored::NoRoom | NotStored::GrpcStatus | NotStored::Refused(Refusal::SetCookie)
         );
         if let Some(entry) = replaces.filter(|_| complete) {
-            self.cache.remove(self.key.as_bytes(), &entry);
+            self.remove(&entry);
         }
     }
 
     pub(super) fn store(&self, entry: &Arc<Entry>) -> Result<(), NotStored> {
         self.keep(entry)?;
-        if self.looks_in_stores() {
+        // What says how its query counts has names that other processes may not know when it is invalidated.
+        if self.looks_in_stores() && no_vary_search(&entry.head).is_none() {
             self.cache.write_soon(Write {
                 key: self.key_of(&entry.head).as_bytes().into(),
                 entry: Arc::clone(entry),
@@ -487,6 +488,14 @@ impl Fill {
     /// Whether the stores behind the memory tier take part.
     pub(crate) fn looks_in_stores(&self) -> bool {
         !self.rules.memory_only && self.cache.has_stores()
+    }
+
+    /// Ends the use of what is stored, here and in the stores.
+    pub(crate) fn remove(&self, entry: &Arc<Entry>) {
+        self.cache.remove(self.key.as_bytes(), entry);
+        if self.looks_in_stores() {
+            self.cache.remove_soon(self.key.as_bytes(), &self.request);
+        }
     }
 
     /// Takes an entry into the memory tier.

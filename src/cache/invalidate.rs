@@ -85,7 +85,8 @@ impl Cache {
         })
     }
 
-    /// Ends the use of everything that is stored, as after a change of the application's own: [`Selector::everything`].
+    /// Ends the use of everything that is stored, in all processes that share a log: [`Selector::everything`]. The version in the
+    /// keys stays the one of [`CacheBuilder::version`](crate::CacheBuilder::version), which tells deployments apart.
     ///
     /// # Errors
     ///
@@ -123,14 +124,14 @@ impl Cache {
     /// log.
     pub(super) async fn carry_out(&self, selectors: &[Selector]) -> Result<Invalidated, InvalidateError> {
         let counted = selectors.iter().any(|selector| selector.counted);
-        let entries = match counted {
-            true => {
-                let batch = self.batch(selectors).0;
-                Some(self.hits(&batch).entries.max(self.count_in_stores(&batch).await.entries))
-            }
-            false => None,
-        };
+        let batch = counted.then(|| self.batch(selectors).0);
+        let here = batch.as_ref().map(|batch| self.hits(batch).entries);
+        // Before anything is waited for: whoever gives up meanwhile has invalidated all the same.
         let receipt = self.append(selectors)?;
+        let entries = match (here, batch) {
+            (Some(here), Some(batch)) => Some(here.max(self.count_in_stores(&batch).await.entries)),
+            _ => None,
+        };
         if let Some(receipt) = receipt {
             confirmed(receipt).await?;
         }

@@ -110,7 +110,8 @@ struct Inner {
     counters: Counters,
     observed: observe::Observed,
     /// How the policies over this cache choose query parameters, each way once: a resource has a name under each.
-    query_rules: RwLock<Vec<QueryRule>>,
+    /// With the position of the ledger at which each was learnt.
+    query_rules: RwLock<Vec<(QueryRule, Seq)>>,
     searches: Arc<Searches>,
     fills: AtomicU64,
     sweeping: AtomicBool,
@@ -151,7 +152,7 @@ impl Cache {
         self.0.policy.clone()
     }
 
-    /// Drops everything held. Responses that are being made are not affected;
+    /// Drops everything held in memory; what stores hold is found there again. Responses that are being made are not affected;
     /// [`Selector::everything`](crate::Selector::everything) catches those.
     pub fn clear(&self) {
         self.0.memory.clear();
@@ -182,10 +183,12 @@ impl Cache {
     /// ```
     pub async fn shutdown(&self, deadline: Duration) -> Shutdown {
         let since = Moment::now();
-        let shutdown = self.0.background.shut_down(deadline).await;
-        // What was stored last is to be found by the others.
+        // What was invalidated and stored last is to be known to the others.
+        if let Log::Shared(log) = &self.0.log {
+            timer::within(deadline, log.drained()).await;
+        }
         self.0.tiers.writer.flushed(deadline.saturating_sub(since.elapsed())).await;
-        shutdown
+        self.0.background.shut_down(deadline.saturating_sub(since.elapsed())).await
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -212,9 +215,16 @@ impl Cache {
     /// Takes note of how a policy over this cache chooses query parameters.
     pub(crate) fn learn(&self, rule: &QueryRule) {
         let mut rules = self.0.query_rules.write().unwrap_or_else(PoisonError::into_inner);
-        if *rule != QueryRule::All && !rules.contains(rule) {
-            rules.push(rule.clone());
+        if *rule != QueryRule::All && !rules.iter().any(|(known, _)| known == rule) {
+            rules.push((rule.clone(), self.0.ledger.applied()));
         }
+    }
+
+    /// Since when records about resources are known by this rule: what is older may have been invalidated by a name that was not
+    /// known then.
+    pub(crate) fn learnt(&self, rule: &QueryRule) -> Seq {
+        let rules = self.0.query_rules.read().unwrap_or_else(PoisonError::into_inner);
+        rules.iter().find(|(known, _)| known == rule).map_or(Seq::default(), |(_, since)| *since)
     }
 
     pub(crate) fn searches(&self) -> &Searches {
@@ -222,7 +232,8 @@ impl Cache {
     }
 
     pub(crate) fn query_rules(&self) -> Vec<QueryRule> {
-        self.0.query_rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let rules = self.0.query_rules.read().unwrap_or_else(PoisonError::into_inner);
+        rules.iter().map(|(rule, _)| rule.clone()).collect()
     }
 
     pub(crate) fn observed(&self) -> &observe::Observed {
@@ -298,6 +309,10 @@ impl Cache {
             }
             // It stays: it can be used again once the log can be read.
             Found::Entry(entry) if self.0.log.is_isolated(|| entry.began(), || self.now()) => Found::Nothing,
+            Found::Entry(entry) if self.0.log.is_idle() => {
+                self.keep_in_touch();
+                Found::Entry(entry)
+            }
             found => found,
         }
     }

@@ -36,7 +36,8 @@ type Apply = for<'i, 'a> fn(CacheBuilder, &'i Item<'a>) -> Result<CacheBuilder, 
 impl<'a> Described<'a> {
     pub(super) fn read(name: &'a str, table: Item<'a>, policies: &Policies<'_>) -> Result<Self, ConfigError> {
         let known: Vec<_> = keys().collect();
-        let fields = table.fields(&known, NO_SUCH_OPTION)?;
+        // A URL may hold a password.
+        let fields = table.fields(&known, NO_SUCH_OPTION)?.with_secret("redis");
         let policy = fields.get(POLICY).map(|item| known_policy(item, policies)).transpose()?;
         Ok(Self { name, table, fields, policy })
     }
@@ -198,7 +199,7 @@ const FIELDS: &[(&str, Apply)] = &[
 
 #[cfg(feature = "redis")]
 fn redis(builder: CacheBuilder, item: &Item<'_>) -> Result<CacheBuilder, ConfigError> {
-    Ok(builder.redis(crate::Redis::open(item.text()?).map_err(|error| item.error_of_secret(error))?))
+    Ok(builder.redis(super::redis::read(item)?))
 }
 
 #[cfg(not(feature = "redis"))]
@@ -220,7 +221,9 @@ fn compress_from(_: CacheBuilder, item: &Item<'_>) -> Result<CacheBuilder, Confi
 pub(super) const NO_SUCH_OPTION: &[(&str, &str)] = &[
     ("store", "a store is made in code: CacheBuilder::store"),
     ("encrypt", "keys do not belong into a file: CacheBuilder::encrypt"),
-    ("redis_url", "write redis = \"redis://..\""),
+    ("redis_url", "write redis = \"redis://..\", or [caches.NAME.redis] with url = \"redis://..\""),
+    ("redis_cluster", "write cluster = [\"redis://..\"] in [caches.NAME.redis]"),
+    ("redis_sentinel", "write sentinel = [\"redis://..\"] and group = \"mymaster\" in [caches.NAME.redis]"),
     ("dependencies", "they are given in code: CacheBuilder::dependencies"),
     ("default_policy", "write policy = \"name\""),
     ("name", "the name of the table is the name of the cache"),

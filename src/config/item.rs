@@ -21,6 +21,8 @@ pub(super) struct Item<'a> {
     path: String,
     span: Range<usize>,
     value: Content<'a>,
+    /// It may hold a password, and so may what is in it: no error shows what was given.
+    is_secret: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -35,7 +37,7 @@ pub(super) struct Fields<'a>(Vec<(&'a str, Item<'a>)>);
 impl<'a> Source<'a> {
     /// The root of the file that was parsed from the text.
     pub(super) fn root(&'a self, table: &'a DeTable<'a>) -> Item<'a> {
-        Item { source: self, path: String::new(), span: 0..0, value: Content::Table(table) }
+        Item { source: self, path: String::new(), span: 0..0, value: Content::Table(table), is_secret: false }
     }
 
     /// What is no TOML.
@@ -43,7 +45,7 @@ impl<'a> Source<'a> {
         let start = error.span().map_or(0, |span| span.start);
         let line = self.text.lines().nth(self.line(start) - 1).unwrap_or_default();
         let message = error.message().replace('\n', ", ");
-        ConfigError::new(format!("{}`{}` is no TOML: {message}", self.place(start), shortened(line.trim())))
+        ConfigError::new(format!("{}`{}` is no TOML: {message}", self.place(start), without_secrets(line.trim())))
     }
 
     fn place(&self, at: usize) -> String {
@@ -59,10 +61,15 @@ impl<'a> Source<'a> {
 }
 
 impl<'a> Item<'a> {
-    /// The same, without the value: it may hold a password.
-    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for URLs"))]
-    pub(super) fn error_of_secret(&self, right: impl fmt::Display) -> ConfigError {
-        self.said(None, right)
+    /// The same, and errors may show what was given: it is no secret.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for what stands beside passwords"))]
+    pub(super) fn plain(&self) -> Self {
+        Self { is_secret: false, ..self.clone() }
+    }
+
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for what may be a text too"))]
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value, Content::Table(_))
     }
 
     /// That this value is not what it should be: `right` says what would be.
@@ -74,15 +81,15 @@ impl<'a> Item<'a> {
     /// store with its password, stays out of the text.
     fn no_such_key(&self, key: &str, known: &[&'static str], hints: &[(&str, &str)]) -> ConfigError {
         let plain = key.to_ascii_lowercase().replace('-', "_");
-        if STORES.contains(&&*plain) {
-            return self.said(
+        let is_shown = !["redis", "pass", "secret"].iter().any(|word| plain.contains(word));
+        let written = self.written().filter(|written| is_shown && !written.contains("://"));
+        match hints.iter().find(|(hinted, _)| *hinted == plain) {
+            Some((_, says)) => self.said(written, format_args!("no such key: {says}")),
+            None if STORES.contains(&&*plain) => self.said(
                 None,
                 "no such key: a cache says what is behind its memory: write redis = \"redis://..\" in [caches.NAME]",
-            );
-        }
-        match hints.iter().find(|(hinted, _)| *hinted == plain) {
-            Some((_, says)) => self.said(self.written(), format_args!("no such key: {says}")),
-            None => self.said(self.written(), format_args!("no such key: {}", no_such(key, known.iter().copied()))),
+            ),
+            None => self.said(written, format_args!("no such key: {}", no_such(key, known.iter().copied()))),
         }
     }
 
@@ -108,9 +115,12 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// The value as it was written. Nothing of a table: it may be long.
+    /// The value as it was written. Nothing of a secret, nor of a table: it may be long.
     fn written(&self) -> Option<String> {
         let Content::Other(_) = self.value else { return None };
+        if self.is_secret {
+            return None;
+        }
         self.source.text.get(self.span.clone()).map(shortened)
     }
 
@@ -154,15 +164,17 @@ impl<'a> Item<'a> {
             DeValue::Table(table) => Content::Table(table),
             other => Content::Other(other),
         };
-        Item { source: self.source, path, span: value.span(), value: content }
+        Item { source: self.source, path, span: value.span(), value: content, is_secret: self.is_secret }
     }
 
     /// A text, with what the environment says in it.
     pub(super) fn text(&self) -> Result<Cow<'a, str>, ConfigError> {
-        match self.string()? {
-            Some(text) => Ok(text),
-            None => Err(self.error("a text in quotes is expected")),
-        }
+        self.text_or("a text in quotes is expected")
+    }
+
+    /// A text, or the error that says what else might have been there.
+    pub(super) fn text_or(&self, right: &str) -> Result<Cow<'a, str>, ConfigError> {
+        self.string()?.ok_or_else(|| self.error(right))
     }
 
     /// A text, or a number that is meant as one.
@@ -254,6 +266,20 @@ impl<'a> Item<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// The same, and no error shows what this field holds.
+    pub(super) fn with_secret(mut self, key: &str) -> Self {
+        for (_, item) in self.0.iter_mut().filter(|(found, _)| *found == key) {
+            item.is_secret = true;
+        }
+        self
+    }
+
+    /// All of them.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for a table of a store"))]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(&'a str, Item<'a>)> {
+        self.0.iter()
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&Item<'a>> {
         self.0.iter().find(|(found, _)| *found == key).map(|(_, item)| item)
     }
@@ -291,6 +317,16 @@ fn dotted(path: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     let key = if bare { Cow::Borrowed(key) } else { format!("\"{}\"", key.escape_debug()).into() };
     if path.is_empty() { key.into_owned() } else { format!("{path}.{key}") }
+}
+
+/// A line that could not be read. Of one that has a URL or a password no value is shown.
+fn without_secrets(line: &str) -> String {
+    if !line.contains("://") && !line.to_ascii_lowercase().contains("pass") {
+        return shortened(line);
+    }
+    let ends = [line.find('=').map(|at| at + 1), line.find("://")];
+    let end = ends.into_iter().flatten().min().unwrap_or(0);
+    shortened(&line[..end]) + "…"
 }
 
 /// At most one line of not too many letters.

@@ -3,6 +3,8 @@
 mod cache;
 mod item;
 mod policy;
+#[cfg(feature = "redis")]
+mod redis;
 mod text;
 
 use crate::{
@@ -55,13 +57,17 @@ use toml::de::DeTable;
 ///
 /// | table | keys |
 /// |---|---|
-/// | `[caches.NAME]` | `namespace` (the keys have `-NAME` after it), `version`, `memory`, `memory_entries`, `tenant_share`, `max_object`, `fill_limit`, `background_limit`, `background_timeout`, `cache_status` (`"off"`, `"brief"`, `"debug"`): the methods of [`CacheBuilder`](crate::CacheBuilder); `policy`: the name of its default policy |
+/// | `[caches.NAME]` | `namespace` (the keys have `-NAME` after it), `version`, `memory`, `memory_entries`, `tenant_share`, `max_object`, `fill_limit`, `background_limit`, `background_timeout`, `redis` (a URL), `coherence_bound`, `isolation`, `compress_from`, `cache_status` (`"off"`, `"brief"`, `"debug"`): the methods of [`CacheBuilder`](crate::CacheBuilder); `policy`: the name of its default policy |
+/// | `[caches.NAME.redis]`, in place of the URL | `url`; or `cluster`, a list of URLs; or `sentinel`, a list of URLs, and `group`. Then `username`, `password`, `database`, `budget`, `connections`, `queue` (writes and bytes: `[1024, "64 MiB"]`), `breaker` (failures and time between probes: `[5, "1s"]`), `sample_every`: the methods of `Redis` |
 /// | `[policies.NAME]` | `fresh_for`, `from_response` or `rfc9111`, then any method of [`Policy`] that takes no closure; `true` for those that take nothing. `scope` is `"shared"`, `"per-tenant"` or `"per-user"` |
 /// | `[[routes]]` | `cache`; `path`, in the syntax of axum, or `otherwise = true`; `policy` |
 ///
 /// Durations are texts such as `"90s"`, `"10m"`, `"1h30m"`, `"1d"`, `"500ms"`; sizes are bytes, or texts such as
 /// `"64 KiB"`. `${NAME}` in a text is what the environment says, `$$` is a dollar; such a text may also stand for a number
 /// or for true and false. A key that nothing reads is an error.
+///
+/// Secrets belong into the environment: `password = "${REDIS_PASSWORD}"`, or `url = "rediss://app:${REDIS_PASSWORD}@cache.internal"`
+/// with the password percent-encoded. No error shows them. Keys for encryption, and certificates, are given in code.
 ///
 /// What takes a closure is added in code to the [`policy`](Config::policy) that the file describes.
 #[derive(Clone, Debug)]

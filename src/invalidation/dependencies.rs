@@ -163,8 +163,11 @@ impl Dependencies {
                     Dependent::Selectors(closure) => {
                         let more = caught(|| closure(changed.clone())).await.unwrap_or_else(|| {
                             let name = changed.name();
-                            tracing::warn!(target: "larder::invalidate", name, "a closure of the dependencies panicked");
-                            Vec::new()
+                            tracing::warn!(
+                                target: "larder::invalidate", name,
+                                "a closure of the dependencies panicked: nobody knows what it would have selected, so everything is"
+                            );
+                            vec![Selector::everything()]
                         });
                         selectors.extend(more.into_iter().flat_map(|selector| selector.narrowed_to(tenant)));
                     }
@@ -205,7 +208,8 @@ impl Changed {
     }
 
     pub(crate) fn set_id(&mut self, id: impl fmt::Display) {
-        self.id = Some(id.to_string());
+        // A blank one names nothing, so it is any.
+        self.id = Some(id.to_string()).filter(|id| !id.trim().is_empty());
     }
 
     pub(crate) fn set_kind(&mut self, kind: ChangeKind) {

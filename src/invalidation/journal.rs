@@ -40,6 +40,8 @@ pub(crate) struct Draft {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) lines: Vec<Line>,
+    /// The last row that was read, of whoever it is.
+    pub(crate) last: Option<RecordId>,
     /// The last record of the log, where that was looked at.
     pub(crate) end: Option<RecordId>,
     /// How many were no records of ours.

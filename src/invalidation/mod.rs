@@ -19,10 +19,13 @@ mod tests;
 pub(crate) mod wire;
 
 pub use dependencies::{ChangeKind, Changed, Dependencies};
-pub(crate) use journal::{Draft, Journal, Line, NodeId, Reading};
+#[cfg(any(test, feature = "redis"))]
+pub(crate) use journal::Reading;
+pub(crate) use journal::{Draft, Journal, Line, NodeId};
 pub(crate) use ledger::{Batch, Checked, Claim, Force, Ledger, Limits, Seq, Standing};
 pub(crate) use positions::{Heading, Positions, Step};
 pub(crate) use row::{Footprint, RowHasher, Subject};
+pub(crate) use selector::key_digest;
 pub use selector::{InvalidateError, Selector};
 pub(crate) use stamp::{Epoch, RecordId, Stamp};
 pub use tags::{Invalidates, Tags};

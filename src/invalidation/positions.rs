@@ -164,6 +164,17 @@ impl Positions {
         self.pending.remove(&own);
     }
 
+    /// The last own record that is in the log, as far as it is known, and was not read there.
+    pub(crate) fn last_sent(&self) -> Option<RecordId> {
+        self.pending.values().filter_map(|pending| pending.id).max()
+    }
+
+    /// Whether all own records up to this position of the ledger have been read in the log: then what is stamped there is good for
+    /// others too.
+    pub(crate) fn is_settled(&self, stamp: u64) -> bool {
+        self.pending.values().all(|pending| pending.at > stamp)
+    }
+
     /// The end of what was read without a gap.
     pub(crate) fn applied(&self) -> Option<(Epoch, RecordId)> {
         self.known.as_ref().map(|known| (known.epoch, known.applied()))

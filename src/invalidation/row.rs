@@ -35,7 +35,7 @@ pub(crate) enum Subject<'a> {
     Name(&'a str),
     /// A value of this name.
     Value(&'a str),
-    /// What has this key.
+    /// What has a key with this digest.
     Key(&'a [u8]),
     /// Whatever there is.
     Everything,

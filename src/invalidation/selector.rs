@@ -58,8 +58,8 @@ pub(super) enum What {
     Pattern(String),
     Name(String),
     Value(String),
-    /// One stored response or value, by its key.
-    Key(Box<[u8]>),
+    /// One value, by the digest of its key.
+    Key([u8; 16]),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,20 @@ pub(super) enum Narrowed {
     Nobody,
 }
 
-/// An invalidation that could not be done.
+/// What is wrong with an invalidation: it could not be done, as it does not say what it should; or it was done here, and it is not
+/// known whether other processes have heard of it ([`is_unconfirmed`](InvalidateError::is_unconfirmed)).
+///
+/// ```
+/// # use larder::{Cache, InvalidateError, Selector};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), InvalidateError> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// // What was changed is changed: a log that cannot be written is no reason to fail.
+/// match cache.invalidate(Selector::tag("prices")).await {
+///     Err(error) if error.is_unconfirmed() => eprintln!("{error}"),
+///     told => drop(told?),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidateError {
     text: String,
@@ -190,9 +203,9 @@ impl Selector {
         Self::of(What::Target { authority, path: target.path.to_owned(), query })
     }
 
-    /// One stored response or value.
+    /// One value.
     pub(crate) fn key(key: &[u8]) -> Self {
-        Self::of(What::Key(key.into()))
+        Self::of(What::Key(key_digest(key)))
     }
 
     /// The group of this origin alone.
@@ -278,7 +291,10 @@ impl Selector {
                 named("policy", name)?;
                 one(Subject::Policy(name))
             }
-            What::Name(name) => one(Subject::Name(name)),
+            What::Name(name) => {
+                named("name", name)?;
+                one(Subject::Name(name))
+            }
             What::Value(name) => {
                 named("value", name)?;
                 one(Subject::Value(name))
@@ -363,6 +379,13 @@ fn records_of(
         }
     }
     records
+}
+
+/// What a log says in place of a key, which tells more than others need to know.
+pub(crate) fn key_digest(key: &[u8]) -> [u8; 16] {
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&blake3::hash(key).as_bytes()[..16]);
+    digest
 }
 
 impl InvalidateError {

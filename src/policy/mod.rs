@@ -202,8 +202,8 @@ impl Policy {
         self
     }
 
-    /// How long it is fresh in memory, at most, where there are stores behind: then it is looked for there again. Default: as
-    /// long as it is fresh.
+    /// How long a response is served from memory, where there are stores behind, before it is looked for there again: another
+    /// process may have a newer one. If there is none it is good for as long again. Default: as long as it is fresh.
     pub fn memory_ttl(mut self, lifetime: Duration) -> Self {
         self.memory_ttl = Some(lifetime);
         self

@@ -2,7 +2,7 @@
 
 use crate::support::{App, HOUR, Inner, MINUTE, Reply, Script, cases, head, value};
 use http::{HeaderName, HeaderValue, Request};
-use larder::{Cache, CacheLayer, Policy, assert_hit, assert_miss, test_util};
+use larder::{Cache, CacheLayer, Policy, assert_hit, assert_miss};
 use proptest::prelude::*;
 use tower::{Layer, ServiceExt};
 
@@ -179,7 +179,7 @@ async fn bad_dates_ages_and_validators() {
 /// What has no room in the memory tier, and heads that are larger than it.
 #[tokio::test]
 async fn bad_sizes_are_bounded() {
-    let (cache, _clock) = test_util::cache_with(Cache::builder().memory(256 * 1024)).unwrap();
+    let (cache, _clock) = crate::behind::cache_with(Cache::builder().memory(256 * 1024)).unwrap();
     let inner = Inner::by(|call| match call.uri.path() {
         "/head" => (0..2000).fold(Reply::ok("x"), |reply, n| reply.with(&format!("x-{n}"), "y".repeat(100))),
         "/trailers" => {

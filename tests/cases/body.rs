@@ -305,7 +305,7 @@ async fn o_25_a_declared_length_that_was_reached_is_the_end() {
 #[tokio::test]
 async fn o_25_any_body_fits() {
     type Boxed = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
-    let (cache, _clock): (Cache, _) = test_util::cache();
+    let (cache, _clock): (Cache, _) = crate::behind::cache();
     let service = CacheLayer::new(&cache, Policy::fresh_for(MINUTE)).layer(service_fn(|_: Request<String>| async {
         let body: Boxed = http_body_util::Full::from("abcd").map_err(|never| match never {}).boxed_unsync();
         Ok::<_, std::io::Error>(http::Response::new(body))

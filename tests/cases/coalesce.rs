@@ -7,7 +7,7 @@ use crate::{
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::BodyExt;
-use larder::{Cache, CacheLayer, Identity, Policy, RequestBody, assert_hit, assert_miss, test_util};
+use larder::{Cache, CacheLayer, Identity, Policy, RequestBody, assert_hit, assert_miss};
 use std::{
     pin::pin,
     sync::Arc,
@@ -399,7 +399,7 @@ async fn content_keyed_posts_are_shared_by_content() {
             _ => Script::new().fail(),
         }
     }
-    let (cache, _clock) = test_util::cache();
+    let (cache, _clock) = crate::behind::cache();
     let gate = Arc::new(Notify::new());
     let inner = Inner::by(|call| {
         let text = format!("{} {}", call.number, String::from_utf8_lossy(&call.body));
@@ -446,7 +446,7 @@ async fn content_keyed_posts_are_shared_by_content() {
 /// Two layers of one cache, each with a policy of its own: the inner one decides, and what it shares is shared.
 #[tokio::test(start_paused = true)]
 async fn a_crowd_through_two_layers() {
-    let (cache, _clock) = test_util::cache();
+    let (cache, _clock) = crate::behind::cache();
     let inner = numbered();
     let near = CacheLayer::new(&cache, Policy::named("near").from_response()).layer(inner.clone());
     let service = CacheLayer::new(&cache, Policy::named("far").from_response()).layer(near);

@@ -6,7 +6,7 @@ use crate::{
 };
 use http::Request;
 use http_body_util::BodyExt;
-use larder::{CacheLayer, Identity, IdentityLayer, Policy, assert_hit, assert_miss, test_util};
+use larder::{CacheLayer, Identity, IdentityLayer, Policy, assert_hit, assert_miss};
 use std::{
     sync::{
         Arc,
@@ -306,7 +306,7 @@ async fn o_01_a_cookie_is_not_for_those_who_wait() {
 /// An identity that is established inside of the cache comes too late for the key: nobody shares, waiting or not.
 #[tokio::test(start_paused = true)]
 async fn o_20_who_asks_is_known_too_late() {
-    let (cache, _clock) = test_util::cache();
+    let (cache, _clock) = crate::behind::cache();
     let inner = Inner::by(|call| Reply::ok(call.header("x-user")).cc("max-age=60").after(ms(100)));
     let who = |parts: &http::request::Parts| {
         parts.headers.get("x-user").map(|user| Identity::new().with_user(user.to_str().unwrap()))

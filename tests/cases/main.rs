@@ -2,6 +2,9 @@
 //! which test holds which case, and what of a case comes later.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../behind/mod.rs"]
+mod behind;
+
 mod bad_input;
 mod bad_responses;
 mod body;

@@ -7,7 +7,7 @@ use crate::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use larder::{Cache, CacheLayer, Policy, RequestBody, ResponseBody, assert_bypass, assert_hit, test_util};
+use larder::{Cache, CacheLayer, Policy, RequestBody, ResponseBody, assert_bypass, assert_hit};
 use std::{
     pin::pin,
     sync::{
@@ -100,7 +100,7 @@ async fn o_24_grpc_streams_with_waiters() {
             _ => Script::new().fail(),
         }
     }
-    let (cache, _clock) = test_util::cache();
+    let (cache, _clock) = crate::behind::cache();
     let inner = Inner::by(|call| {
         let body = (0..600).fold(Script::new(), |body, n| body.data(format!("{} {n}.", call.number)).pause(ms(1000)));
         let body = body.trailers(&[("grpc-status", "0")]);

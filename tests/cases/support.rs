@@ -225,7 +225,7 @@ impl App {
 
     /// With a cache as described.
     pub(crate) fn with(builder: CacheBuilder, policy: Policy, inner: Inner) -> Self {
-        let (cache, clock) = test_util::cache_with(builder).unwrap();
+        let (cache, clock) = crate::behind::cache_with(builder).unwrap();
         let service = CacheLayer::new(&cache, policy).layer(inner.clone());
         Self { cache, clock, inner, service }
     }
@@ -242,6 +242,7 @@ impl App {
 
     /// The head of the answer, its body unread.
     pub(crate) async fn head(&self, request: Request<Script>) -> Result<Response<ResponseBody<Script>>, Down> {
+        crate::behind::request(&self.cache).await;
         self.service.clone().oneshot(request).await
     }
 

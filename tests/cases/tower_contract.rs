@@ -76,7 +76,7 @@ fn stored(
     inner: Inner,
     permits: &Arc<Semaphore>,
 ) -> (Cache, test_util::ManualClock, larder::CacheService<Limited<Inner>>) {
-    let (cache, clock) = test_util::cache();
+    let (cache, clock) = crate::behind::cache();
     let policy = Policy::from_response().stale_while_revalidate(HOUR);
     let service = CacheLayer::new(&cache, policy).layer(Limited::new(inner, permits));
     (cache, clock, service)
@@ -166,7 +166,7 @@ async fn o_45_a_service_that_fails_to_be_ready() {
         }
     }
     let broken = Arc::new(AtomicBool::new(false));
-    let (cache, clock) = test_util::cache();
+    let (cache, clock) = crate::behind::cache();
     let inner = Fragile(Inner::by(|_| Reply::ok("x").cc("max-age=60")), Arc::clone(&broken));
     let service = CacheLayer::new(&cache, Policy::from_response().stale_if_error(HOUR)).layer(inner);
     let ask = |request: http::request::Builder| service.clone().oneshot(plain(request));

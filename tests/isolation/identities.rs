@@ -102,7 +102,7 @@ async fn o_15_ids_that_look_alike_are_not() {
         // A context is no attribute.
         ("role", minute().per_context(|identity| identity.get("role").map(str::to_owned)), false),
     ] {
-        let (cache, _) = test_util::cache();
+        let (cache, _) = crate::behind::cache();
         let app = cached(&cache, policy, &whoever(name));
         let ids = look_alikes();
         let with = |id: &String| by(Identity::new().with(name, id), get("/", &[]));
@@ -125,7 +125,7 @@ async fn o_15_ids_that_look_alike_are_not() {
 #[tokio::test]
 async fn o_15_blank_is_nobody() {
     for blank in ["", " ", "\t", "\u{a0}", "\u{2003}\n"] {
-        let (cache, _) = test_util::cache();
+        let (cache, _) = crate::behind::cache();
         for policy in [Policy::fresh_for(MINUTE).per_user(), Policy::fresh_for(MINUTE).per_tenant()] {
             let app = cached(&cache, policy, &whoever("user"));
             let identity = Identity::new().with_tenant(blank).with_user(blank);
@@ -152,7 +152,7 @@ fn counting(go: &Arc<Notify>) -> App {
 
 #[tokio::test]
 async fn o_15_a_tenant_of_the_same_id_starts_empty() {
-    let (cache, clock) = test_util::cache();
+    let (cache, clock) = crate::behind::cache();
     let go = Arc::<Notify>::default();
     let minutes = |count| count * MINUTE;
     let policy = Policy::fresh_for(MINUTE).stale_while_revalidate(minutes(9)).stale_if_error(minutes(9));
@@ -210,7 +210,7 @@ async fn o_15_a_panic_costs_its_request_and_nothing_else() {
             request.uri.clone()
         }),
     ] {
-        let (cache, _) = test_util::cache();
+        let (cache, _) = crate::behind::cache();
         let identity = IdentityLayer::from_async_fn(|parts| {
             let user = parts.headers["x-user"].to_str().unwrap().to_owned();
             let (fails_now, fails_later) =
@@ -257,7 +257,7 @@ async fn o_15_a_panic_costs_its_request_and_nothing_else() {
 /// A server drops the future of a request whose client has gone, also while it is being found out who asked.
 #[tokio::test]
 async fn o_15_who_goes_away_leaves_nothing_behind() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let identity = IdentityLayer::from_async_fn(|parts| {
         let user = parts.extensions.get::<u32>().copied();
         async move {
@@ -283,7 +283,7 @@ async fn o_15_who_goes_away_leaves_nothing_behind() {
 /// A handler that reads the field itself may take it for somebody, so it is not nobody.
 #[tokio::test]
 async fn o_15_a_trusted_field_that_makes_no_sense_bypasses() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let trusted = IdentityLayer::from_trusted_headers([
         ("tenant", HeaderName::from_static("x-tenant")),
         ("user", HeaderName::from_static("x-user")),
@@ -305,7 +305,7 @@ async fn o_15_a_trusted_field_that_makes_no_sense_bypasses() {
 
 #[tokio::test]
 async fn o_15_who_belongs_to_several_tenants_is_selected_in_each() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let app = cached(&cache, Policy::fresh_for(MINUTE), &whoever("user"));
     let asked = || by(Identity::new().with_all("tenant", [1, 2]).with_user(7), get("/", &[]));
     for (tenant, expected) in [(1, "miss"), (2, "miss"), (3, "hit")] {

@@ -15,7 +15,7 @@ const TUPLES: u64 = 40_000;
 
 #[tokio::test]
 async fn o_06_random_identities_and_requests_do_not_collide() {
-    let (cache, _) = test_util::cache_with(Cache::builder().memory(1 << 30)).unwrap();
+    let (cache, _) = crate::behind::cache_with(Cache::builder().memory(1 << 30)).unwrap();
     let policy = Policy::fresh_for(MINUTE).key_headers(["x-k", "x-l"]).key_part("p", |parts| {
         let lines: Vec<_> = parts.headers.get_all("x-p").iter().collect();
         (!lines.is_empty()).then(|| format!("{lines:?}"))
@@ -80,7 +80,7 @@ fn hostile(rng: &mut Rng, alphabet: &[&str]) -> String {
 
 #[tokio::test]
 async fn o_06_borders_cannot_be_faked() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let policy = Policy::fresh_for(MINUTE).key_headers(["x-k", "x-l"]);
     let app = cached(&cache, policy, &answering(|request| Response::new(Body::from(tell(request)))));
     let id = |tenant: &str, user: &str| by(Identity::new().with_tenant(tenant).with_user(user), get("/", &[]));
@@ -120,7 +120,7 @@ async fn o_06_borders_cannot_be_faked() {
 async fn o_06_predicates_of_a_table_have_a_border() {
     let minute = || Policy::fresh_for(MINUTE);
     let per = |name: &'static str| minute().per_context(move |who| who.get(name).map(str::to_owned));
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let table = PolicyTable::new()
         .when(|request| request.headers.contains_key("x-beta"), per("role"))
         .when(|request| request.headers.contains_key("x-preview"), minute().shared())
@@ -149,7 +149,7 @@ async fn o_06_predicates_of_a_table_have_a_border() {
 
 #[tokio::test]
 async fn o_08_a_token_in_the_query_tells_apart_and_is_not_shown() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let app = cached(&cache, Policy::fresh_for(MINUTE), &answering(|request| Response::new(Body::from(tell(request)))));
     for token in ["secretA", "secretB", ""] {
         let uri = format!("/o?token={token}");
@@ -183,7 +183,7 @@ fn sending(method: &str, fields: &[(&str, &str)], body: impl Into<Body>) -> Requ
 
 #[tokio::test]
 async fn o_08_content_tells_apart_within_a_user() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let query = Method::from_bytes(b"QUERY").unwrap();
     let app = echo(&cache, Policy::from_response().per_user().key_body([query, Method::POST]));
     for user in ["7", "8"] {
@@ -207,7 +207,7 @@ async fn o_08_content_tells_apart_within_a_user() {
 
 #[tokio::test]
 async fn o_08_an_answer_to_post_is_never_read_by_get() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let app = echo(&cache, Policy::from_response());
     assert_bypass!(ask(&app, sending("POST", &[], "")).await.0);
     let (response, body) = ask(&app, sending("GET", &[], "")).await;
@@ -217,7 +217,7 @@ async fn o_08_an_answer_to_post_is_never_read_by_get() {
 
 #[tokio::test]
 async fn o_08_slow_content_over_the_limit_arrives_whole() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let app = echo(&cache, Policy::from_response().key_body([Method::POST]).max_content(8));
     let slowly = |count: usize| {
         let (mut at, mut waits) = (0, false);

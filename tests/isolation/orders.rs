@@ -70,7 +70,7 @@ const WRONG: (&str, &str) = ("authorization", "token-9");
 #[tokio::test]
 async fn o_17_authentication_outside_guards_every_hit() {
     for policy in [Policy::fresh_for(MINUTE), Policy::fresh_for(MINUTE).per_user()] {
-        let (cache, clock) = test_util::cache();
+        let (cache, clock) = crate::behind::cache();
         let grants = grants();
         let policy = policy.stale_if_error(60 * MINUTE).stale_while_revalidate(60 * MINUTE);
         let app = auth(&grants, identified(cached(&cache, policy, &document(&[]))));
@@ -107,7 +107,7 @@ async fn o_17_authentication_inside_is_asked_each_time() {
         (Policy::fresh_for(MINUTE).per_user(), true),
         (Policy::fresh_for(MINUTE).per_tenant(), true),
     ] {
-        let (cache, _) = test_util::cache();
+        let (cache, _) = crate::behind::cache();
         let (grants, policy) = (grants(), policy.credential_headers(["x-api-key"]));
         let inner = document(&[]);
         let inner = if wrong_order { identified(inner) } else { inner };
@@ -135,7 +135,7 @@ async fn o_17_authentication_inside_is_asked_each_time() {
 
 #[tokio::test]
 async fn o_17_the_wrong_order_is_told() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let app = cached(&cache, Policy::fresh_for(MINUTE), &identified(document(&[])));
     let (response, _) = ask(&app, get("/doc", &[])).await;
     let said = response.headers()["cache-status"].to_str().unwrap();
@@ -149,7 +149,7 @@ async fn o_17_the_wrong_order_is_told() {
 
 #[tokio::test]
 async fn o_17_a_scope_is_never_a_raw_credential() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     for name in ["authorization", "proxy-authorization", "cookie"] {
         let policy = Policy::fresh_for(MINUTE).key_headers([name]);
         assert!(CacheLayer::try_new(&cache, policy).is_err(), "{name}");
@@ -172,7 +172,7 @@ async fn o_03_credentials_without_an_identity_share_nothing() {
     ] {
         for policy in scopes() {
             for first in ["authorization", "proxy-authorization"] {
-                let (cache, _) = test_util::cache();
+                let (cache, _) = crate::behind::cache();
                 let app = cached(&cache, policy.clone(), &answering_with(fields));
                 let requests = [get("/me", &[(first, "A")]), get("/me", &[(first, "B")]), get("/me", &[])];
                 let mut bodies = Vec::new();
@@ -196,7 +196,7 @@ async fn o_03_credentials_with_an_identity_share_within_the_scope() {
         (Policy::fresh_for(MINUTE).per(["role"]), ["A", "B", "C", "-"]),
         (Policy::fresh_for(MINUTE).shared(), ["A", "B", "C", "-"]),
     ] {
-        let (cache, _) = test_util::cache();
+        let (cache, _) = crate::behind::cache();
         let app = cached(&cache, policy.clone(), &answering_with(&[]));
         let requests =
             [("1", "a", "x", "A"), ("1", "b", "y", "B"), ("2", "a", "x", "C")].map(|(tenant, user, role, token)| {
@@ -218,7 +218,7 @@ async fn o_03_an_identity_without_a_user_leaves_it_to_the_credentials() {
         for (policy, bodies) in
             [(Policy::fresh_for(MINUTE), ["A", "B", "A"]), (Policy::fresh_for(MINUTE).per_tenant(), ["A", "A", "A"])]
         {
-            let (cache, _) = test_util::cache();
+            let (cache, _) = crate::behind::cache();
             let inner =
                 answering(move |request| Response::new(Body::from(request.headers()[name].as_bytes().to_vec())));
             let app = cached(&cache, policy.clone(), &inner);
@@ -234,7 +234,7 @@ async fn o_03_an_identity_without_a_user_leaves_it_to_the_credentials() {
 /// The cache knows the tenant only, and the user is found out further in.
 #[tokio::test]
 async fn o_17_an_identity_that_is_known_better_inside_is_told() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let by_host = IdentityLayer::from_fn(|_| Some(Identity::new().with_tenant(1)));
     let cached = cached(&cache, Policy::fresh_for(MINUTE).per_tenant(), &identified(document(&[])));
     let app = auth(&grants(), boxed(by_host.layer(cached)));
@@ -249,7 +249,7 @@ async fn o_17_an_identity_that_is_known_better_inside_is_told() {
 /// A default for all routes outside, and what one route needs inside.
 #[tokio::test]
 async fn o_17_of_two_policies_that_of_the_route_counts() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let inner = cached(&cache, Policy::fresh_for(MINUTE).per_user(), &document(&[]));
     let app = auth(&grants(), identified(cached(&cache, Policy::fresh_for(MINUTE).per_tenant(), &inner)));
     for _ in 0..2 {

@@ -77,7 +77,7 @@ const PATHS: [&str; 26] = [
 
 #[tokio::test]
 async fn o_07_an_account_is_never_an_asset() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let app = cached(&cache, table(), &tolerant());
     for path in PATHS {
         for with_query in ["", "?x.css", "?v=1"] {
@@ -97,7 +97,7 @@ async fn o_07_an_account_is_never_an_asset() {
 
 #[tokio::test]
 async fn o_07_ambiguous_paths_have_no_policy() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let by_path = PolicyTable::new().route("/static/{*path}", Policy::fresh_for(MINUTE).shared().ignore_cookies());
     let app = cached(&cache, by_path, &tolerant());
     for path in PATHS.iter().filter(|path| path.starts_with("/static")) {
@@ -111,7 +111,7 @@ async fn o_07_ambiguous_paths_have_no_policy() {
 /// A default lifetime by pattern is for those without credentials, even for real assets, unless the policy says more.
 #[tokio::test]
 async fn o_07_patterns_do_not_apply_to_credentials() {
-    let (cache, _) = test_util::cache();
+    let (cache, _) = crate::behind::cache();
     let app = cached(&cache, table(), &tolerant());
     for (uri, expected) in [("/static/a.css", "hit"), ("/other/a.css", "hit"), ("/other", "miss")] {
         for _ in 0..2 {

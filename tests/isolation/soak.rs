@@ -311,7 +311,7 @@ fn in_pieces(world: &Arc<World>, rng: &mut Rng, told: &str) -> Body {
 #[expect(clippy::print_stdout, reason = "shown when the test fails, to repeat it")]
 async fn soak(seed: u64, requests: usize, waiting: Waiting) -> Ran {
     println!("LARDER_SOAK_SEED={seed}, {requests} requests");
-    let (cache, clock) = test_util::cache_with(Cache::builder().memory(1 << 30)).unwrap();
+    let (cache, clock) = crate::behind::cache_with(Cache::builder().memory(1 << 30)).unwrap();
     let world = Arc::new(World {
         cache,
         clock,

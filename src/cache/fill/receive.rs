@@ -2,8 +2,9 @@
 
 use super::Fill;
 use crate::{
-    entry::{Entry, Origin},
+    entry::{Entry, FROM_A_STORE, Origin},
     outcome::NotStored,
+    policy::Rules,
     semantics::{
         cache_groups::cache_groups,
         no_vary_search::no_vary_search,
@@ -11,16 +12,18 @@ use crate::{
     },
     store::{Kind, Parcel},
 };
-use http::HeaderName;
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 impl Fill {
     /// Looks into the stores for what this fill is to bring, if that is younger than what is stored here, and takes it into
-    /// memory. True if there was something.
+    /// memory. True if there is something to be had in memory now.
     pub(crate) async fn find_in_stores(&self, stored: Option<&Entry>) -> bool {
-        let before = stored.map(|entry| entry.news_since(self.cache.now()));
+        let before = stored.map(Entry::received);
         let found = self.cache.fetch(Kind::Response, self.key.as_bytes(), &self.request, before).await;
-        let Some(parcel) = found else { return false };
+        let Some(parcel) = found else {
+            // Nothing is newer: what is here is good again for a while.
+            return stored.is_some_and(|entry| entry.compared(self.cache.now()));
+        };
         let entry = self.receive(parcel).map(Arc::new);
         match entry.and_then(|entry| self.keep(&entry)) {
             Ok(()) => true,
@@ -35,7 +38,10 @@ impl Fill {
     /// were.
     fn receive(&self, parcel: Parcel) -> Result<Entry, NotStored> {
         let stamp = self.cache.inward(parcel.stamp).ok_or(NotStored::Invalidated)?;
-        let received = parcel.received.min(self.cache.now());
+        if stamp < self.cache.learnt(&self.rules.key.query) {
+            return Err(NotStored::Invalidated);
+        }
+        let received = self.cache.arrival(&parcel).ok_or(NotStored::Policy)?;
         let head = parcel.for_caches.as_ref().map_or(Cow::Borrowed(&parcel.head), |counts| counts.head(&parcel.head));
         let asked = StoreRequest { credentials: parcel.credentials, ..self.asked };
         let own = parcel.own_policy.then(|| own_rules(&self.rules.store, &parcel));
@@ -45,7 +51,11 @@ impl Fill {
         storable.lifetime = storable.lifetime.min(parcel.lifetime).min(YEAR);
         storable.stale_while_revalidate = storable.stale_while_revalidate.min(YEAR);
         storable.stale_if_error = storable.stale_if_error.min(YEAR);
-        storable.nominated = union(storable.nominated, &parcel.nominated);
+        // What it varies by now, and was not stored by, is not known of it.
+        if !storable.nominated.iter().all(|name| parcel.nominated.contains(name)) {
+            return Err(NotStored::Superseded);
+        }
+        storable.nominated.clone_from(&parcel.nominated);
         let tags = parcel.tags.with(&self.rules.tags);
         if tags.are_too_many() {
             return Err(NotStored::TooManyTags);
@@ -64,8 +74,8 @@ impl Fill {
             footprint,
             tags,
             stamp,
-            started: self.started,
-            handler: None,
+            started: FROM_A_STORE,
+            handler: own.map(|store| Arc::new(Rules { store, ..(*self.rules).clone() })),
             adapted: parcel.adapted.filter(|_| self.rules.refresh.adaptive.is_some()),
             fill_time: parcel.fill_time,
         };
@@ -82,13 +92,6 @@ fn own_rules(layer: &StoreRules, parcel: &Parcel) -> StoreRules {
         stale_if_error: parcel.stale_if_error,
         ..layer.clone()
     }
-}
-
-fn union(mut one: Vec<HeaderName>, other: &[HeaderName]) -> Vec<HeaderName> {
-    one.extend(other.iter().cloned());
-    one.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-    one.dedup();
-    one
 }
 
 /// Longer than this nothing is used, whatever it says of itself.

@@ -61,6 +61,13 @@ pub(crate) struct LogTimes {
     pub(crate) isolation: Duration,
 }
 
+impl LogTimes {
+    /// How long to wait for a record before looking whether there should have been one.
+    fn poll(self) -> Duration {
+        (self.coherence / 2).min(self.isolation / 3).max(Duration::from_millis(20))
+    }
+}
+
 /// What a shared log has seen.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
@@ -103,6 +110,20 @@ impl Log {
             running: AtomicBool::new(false),
             told: Told::default(),
         }))
+    }
+
+    /// Whether what was stamped here can be stamped for others as young as it is: all that was invalidated here before is in the
+    /// log.
+    pub(crate) fn is_settled(&self, stamp: Seq) -> bool {
+        match self {
+            Self::Own(_) => true,
+            Self::Shared(log) => log.positions().is_settled(stamp.number()),
+        }
+    }
+
+    /// Whether a shared log is not being read.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self, Self::Shared(log) if !log.running.load(Relaxed))
     }
 
     /// How what this node has stamped is stamped for others.
@@ -162,6 +183,22 @@ impl SharedLog {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells all who wait for their record to be in the log that it is not.
+    fn fail(&self, error: StoreError) {
+        for queued in self.queue().iter_mut() {
+            if let Some(waiting) = queued.waiting.take() {
+                let _ = waiting.send(Err(error));
+            }
+        }
+    }
+
+    /// Waits until nothing waits to be sent.
+    pub(crate) async fn drained(&self) {
+        while self.running.load(Relaxed) && self.waiting() > 0 {
+            timer::after(Duration::from_millis(10)).await;
+        }
+    }
+
     /// How many records are not yet in the log.
     pub(crate) fn waiting(&self) -> usize {
         self.queue().len()
@@ -206,6 +243,10 @@ impl Cache {
             queue.push_back(Queued { draft, waiting: Some(send) });
         }
         self.keep_in_touch();
+        if self.0.log.is_idle() {
+            // Nobody sends it: the cache has shut down, or there is no runtime.
+            log.fail(StoreError::Unreachable);
+        }
         log.queued.notify_one();
         Some(receipt)
     }
@@ -237,7 +278,7 @@ impl Cache {
         let running = Running(Arc::clone(&log));
         runtime.spawn(async move {
             let (mut read, mut send) = (pin!(read(&log, &cache)), pin!(send(&log, &cache)));
-            let mut closing = pin!(background.closing());
+            let mut closing = pin!(background.closed());
             poll_fn(|cx| match (read.as_mut().poll(cx), send.as_mut().poll(cx)) {
                 (Poll::Pending, Poll::Pending) => closing.as_mut().poll(cx),
                 _ => Poll::Ready(()),
@@ -313,6 +354,7 @@ async fn read(log: &SharedLog, cache: &Weak<Inner>) {
     let mut after = log.positions().applied().map(|(_, id)| id);
     let mut wait = Duration::ZERO;
     loop {
+        let sent = log.positions().last_sent();
         let reading = log.journal.read(after, wait).await;
         let Some(cache) = cache.upgrade().map(Cache) else { return };
         let reading = match reading {
@@ -338,10 +380,10 @@ async fn read(log: &SharedLog, cache: &Weak<Inner>) {
         log.told.foreign.fetch_add(reading.foreign, Relaxed);
         for line in &reading.lines {
             cache.take(log, line);
-            after = Some(line.heading.id);
         }
-        let all = reading.lines.is_empty();
-        if cache.is_cut_short(log, reading.end) {
+        after = reading.last.or(after);
+        let all = reading.last.is_none();
+        if cache.is_cut_short(log, reading.end, sent) {
             after = None;
         }
         let lost = log.positions().lost();
@@ -357,15 +399,16 @@ async fn read(log: &SharedLog, cache: &Weak<Inner>) {
         if all {
             log.caught_up.send_replace(true);
         }
-        wait = if all { log.times.coherence / 2 } else { Duration::ZERO };
+        wait = if all { log.times.poll() } else { Duration::ZERO };
     }
 }
 
 impl Cache {
-    /// Whether the log ends before what was read of it.
-    fn is_cut_short(&self, log: &SharedLog, end: Option<RecordId>) -> bool {
+    /// Whether the log ends before what was read of it, or before what was `sent` to it before it was read.
+    fn is_cut_short(&self, log: &SharedLog, end: Option<RecordId>, sent: Option<RecordId>) -> bool {
         let mut positions = log.positions();
-        let short = positions.applied().is_some_and(|(_, applied)| end.is_some_and(|end| end < applied));
+        let Some(((_, applied), end)) = positions.applied().zip(end) else { return false };
+        let short = end < applied || sent.is_some_and(|sent| end < sent);
         if short {
             self.lose(log, &mut positions);
         }
@@ -407,11 +450,7 @@ async fn send(log: &SharedLog, cache: &Weak<Inner>) {
                 failures += 1;
                 log.told.failures.fetch_add(1, Relaxed);
                 tracing::debug!(target: "larder::invalidate", %error, "the invalidation log cannot be written");
-                for queued in log.queue().iter_mut() {
-                    if let Some(waiting) = queued.waiting.take() {
-                        let _ = waiting.send(Err(error));
-                    }
-                }
+                log.fail(error);
                 // At once when the log can be read again, and whenever something else is invalidated.
                 timer::within(pause(failures), log.queued.notified()).await;
             }

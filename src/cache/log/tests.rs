@@ -79,7 +79,8 @@ impl Journal for Fake {
                     .filter(|line| after.is_none_or(|after| line.heading.id > after))
                     .cloned()
                     .collect();
-                Reading { lines, end: self.lines().last().map(|line| line.heading.id), foreign: 0 }
+                let last = lines.last().map(|line| line.heading.id);
+                Reading { lines, last, end: self.lines().last().map(|line| line.heading.id), foreign: 0 }
             };
             if reading().lines.is_empty() && !wait.is_zero() {
                 timer::within(wait, appended).await;
@@ -245,8 +246,7 @@ async fn a_log_that_lost_records_begins_a_new_epoch() {
 }
 
 /// The server that had confirmed the record is gone, and so is the record, before anyone has read it.
-#[tokio::test(start_paused = true)]
-async fn a_confirmed_record_that_nobody_has_read_is_not_lost_in_silence() {
+async fn lost_before_it_was_read(records_after: bool) {
     let nodes = Nodes::new();
     let (a, b) = (nodes.node().await, nodes.node().await);
     let old = Nodes::stamp(&a);
@@ -259,12 +259,20 @@ async fn a_confirmed_record_that_nobody_has_read_is_not_lost_in_silence() {
         assert!(shared(&a).positions().sent(own, id));
         drop(receipt);
     }
-    nodes.log.push(NodeId([9; 8]), 1, Some(wire::write(&[Selector::tag("z")])), None);
-    nodes.log.appended.notify_waiters();
+    if records_after {
+        nodes.log.push(NodeId([9; 8]), 1, Some(wire::write(&[Selector::tag("z")])), None);
+        nodes.log.appended.notify_waiters();
+    }
     tokio::time::sleep(Duration::from_secs(10)).await;
     for cache in [&a, &b] {
         assert!(!Nodes::good(cache, old, "x") && !Nodes::good(cache, old, "y"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmed_record_that_nobody_has_read_is_not_lost_in_silence() {
+    lost_before_it_was_read(true).await;
+    lost_before_it_was_read(false).await;
 }
 
 #[tokio::test(start_paused = true)]

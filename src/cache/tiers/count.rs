@@ -4,7 +4,7 @@ use super::Tier;
 use crate::{
     cache::Cache,
     clock::Moment,
-    invalidation::{Batch, Checked, Claim, Footprint, Subject},
+    invalidation::{Batch, Claim, Footprint, Subject, key_digest},
     key::Said,
     store::{Glimpse, StoreError},
 };
@@ -61,7 +61,7 @@ impl Cache {
         let Some(stamp) = self.inward(facts.stamp).filter(|_| facts.discard_at > self.now()) else { return false };
         let footprint = self.footprint_of(glimpse);
         let claim = Claim { stamp, footprint: &footprint, key: &glimpse.key };
-        batch.selects(claim) && self.0.ledger.admits(claim, &Checked::default())
+        batch.selects(claim)
     }
 
     /// What it can be hit by, as far as its key and tags tell.
@@ -70,7 +70,8 @@ impl Cache {
         let (authority, query) = (said.authority, said.query);
         let resource = said.path.map(|path| Subject::Resource { authority, path, query });
         let names = [resource, said.policy.map(Subject::Policy), said.value.map(Subject::Value)];
-        let own = [Subject::Key(&glimpse.key)];
+        let digest = key_digest(&glimpse.key);
+        let own = [Subject::Key(&digest)];
         let subjects = names.into_iter().flatten().chain(own).chain(glimpse.tags.subjects());
         self.0.ledger.rows().footprint(subjects, &said.identity)
     }

@@ -25,6 +25,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 impl Tiers {
@@ -211,6 +212,12 @@ impl Cache {
         }
     }
 
+    /// When it arrived, by the clock here. Nothing if that is yet to come: a clock that is ahead would make it live longer.
+    pub(crate) fn arrival(&self, parcel: &Parcel) -> Option<Timestamp> {
+        let now = self.now();
+        (parcel.received <= now.saturating_add(CLOCKS_DIFFER)).then(|| parcel.received.min(now))
+    }
+
     fn open(&self, place: &StoreKey, bytes: Bytes) -> Result<Sealed, &'static str> {
         self.0.tiers.codec.open(bytes, place).map_err(Fault::as_str)
     }
@@ -223,6 +230,9 @@ impl Cache {
         Ok(Some(parcel).filter(|parcel| parcel.discard_at > self.now()))
     }
 }
+
+/// What clocks of processes may differ.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
 
 /// Whether it is what was asked for: nobody else's, whatever the store says.
 fn is_meant(parcel: &Parcel, kind: Kind, key: &[u8], request: &HeaderMap) -> bool {

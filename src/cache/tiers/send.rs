@@ -3,23 +3,29 @@
 use super::{Tier, Tiers, digest, selecting, writer::Write};
 use crate::{
     cache::Cache,
+    clock::Moment,
+    entry::Entry,
     invalidation::Standing,
     store::{Fault, Kind, Parcel, Sealed, Signpost, StoreError, StoreKey},
+    timer,
 };
 use bytes::Bytes;
-use http::HeaderName;
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use http::{HeaderMap, HeaderName};
+use std::{slice, sync::atomic::Ordering::Relaxed, time::Duration};
 
 impl Cache {
     /// Writes to every store. What has been invalidated meanwhile is not written.
     pub(super) async fn write(&self, write: &Write) {
         let Tiers { all, places, .. } = &self.0.tiers;
+        self.settled(&write.entry).await;
         for tier in all {
             if !tier.store.is_available() {
                 tier.told.reason(StoreError::Resting.as_str());
                 continue;
             }
-            let written = match write.nominated().is_empty() {
+            let varies = !self.0.tiers.nominated(&write.key, self.nominated(&write.key)).is_empty();
+            // Where others vary, it is found by way of the signpost to them.
+            let written = match write.nominated().is_empty() && !varies {
                 true => self.put(tier, write, places.resource(&write.key), Vec::new()).await,
                 false => self.put_variant(tier, write).await,
             };
@@ -27,6 +33,29 @@ impl Cache {
                 Ok(()) => drop(tier.told.writes.fetch_add(1, Relaxed)),
                 Err(reason) => tier.told.reason(reason),
             }
+        }
+    }
+
+    /// Removes what a request with these fields selects.
+    pub(super) async fn remove_from_stores(&self, key: &[u8], request: &HeaderMap) {
+        let Tiers { all, places, .. } = &self.0.tiers;
+        let nominated = self.0.tiers.nominated(key, self.nominated(key));
+        let place = match nominated.is_empty() {
+            true => places.resource(key),
+            false => places.variant(key, &digest(&nominated, request)),
+        };
+        for tier in all {
+            if let Err(error) = tier.store.remove(slice::from_ref(&place)).await {
+                tier.told.reason(error.as_str());
+            }
+        }
+    }
+
+    /// Waits until all that was invalidated here before an entry was made is in the log: else nobody could use it.
+    async fn settled(&self, entry: &Entry) {
+        let since = Moment::now();
+        while !self.0.log.is_settled(entry.stamp) && since.elapsed() < UNSETTLED {
+            timer::after(Duration::from_millis(5)).await;
         }
     }
 
@@ -44,6 +73,11 @@ impl Cache {
         nominated.extend(write.nominated().iter().cloned());
         nominated.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         nominated.dedup();
+        if nominated.is_empty() {
+            // There is no signpost any more.
+            let [place] = place;
+            return self.put(tier, write, place, nominated).await;
+        }
         if nominated.len() > before {
             // What was stored under fewer fields would match requests that differ in the new ones.
             variants.clear();
@@ -126,6 +160,9 @@ impl Write {
         &self.entry.nominated
     }
 }
+
+/// So long a write waits for the log.
+const UNSETTLED: Duration = Duration::from_secs(1);
 
 /// A signpost stands at least so long: what it points to comes and goes.
 const SIGNPOST: Duration = Duration::from_secs(3600);

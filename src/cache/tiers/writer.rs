@@ -34,9 +34,36 @@ struct Lane(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    queue: VecDeque<Write>,
+    queue: VecDeque<Job>,
     /// Whether a task is at it.
     running: bool,
+}
+
+/// Something to be done.
+#[derive(Debug)]
+enum Job {
+    Write(Box<Write>),
+    /// To be removed: what a request with these fields selects.
+    Remove {
+        key: Box<[u8]>,
+        request: HeaderMap,
+    },
+}
+
+impl Job {
+    fn key(&self) -> &[u8] {
+        match self {
+            Self::Write(write) => &write.key,
+            Self::Remove { key, .. } => key,
+        }
+    }
+
+    fn weight(&self) -> u64 {
+        match self {
+            Self::Write(write) => write.entry.weight(),
+            Self::Remove { key, .. } => key.len() as u64,
+        }
+    }
 }
 
 /// Something to be written.
@@ -99,23 +126,35 @@ impl Writer {
 impl Cache {
     /// Has something written to the stores, soon. It is dropped, and counted, if too much waits or there is no runtime.
     pub(crate) fn write_soon(&self, write: Write) {
+        self.do_soon(Job::Write(Box::new(write)));
+    }
+
+    /// Has what a request selects removed from the stores, soon.
+    pub(crate) fn remove_soon(&self, key: &[u8], request: &HeaderMap) {
+        self.do_soon(Job::Remove { key: key.into(), request: request.clone() });
+    }
+
+    fn do_soon(&self, job: Job) {
         let writer = &self.0.tiers.writer;
         let runtime = tokio::runtime::Handle::try_current();
-        let (Ok(runtime), true) = (runtime, writer.enter(write.entry.weight())) else {
+        let (Ok(runtime), true) = (runtime, writer.enter(job.weight())) else {
             for tier in &self.0.tiers.all {
                 tier.told.dropped.fetch_add(1, Relaxed);
             }
             return;
         };
-        let number = usize::try_from(writer.hashes.hash_one(&write.key) % LANES as u64).unwrap_or(0);
+        let number = usize::try_from(writer.hashes.hash_one(job.key()) % LANES as u64).unwrap_or(0);
         let lane = &writer.lanes[number];
-        if lane.push(write) {
+        if lane.push(job) {
             let running = Running { cache: self.clone(), lane: number, done: false };
             runtime.spawn(async move {
                 let mut running = running;
-                while let Some(write) = running.cache.0.tiers.writer.lanes[number].next() {
-                    let _leaving = Leaving(running.cache.clone(), write.entry.weight());
-                    running.cache.write(&write).await;
+                while let Some(job) = running.cache.0.tiers.writer.lanes[number].next() {
+                    let _leaving = Leaving(running.cache.clone(), job.weight());
+                    match &job {
+                        Job::Write(write) => running.cache.write(write).await,
+                        Job::Remove { key, request } => running.cache.remove_from_stores(key, request).await,
+                    }
                 }
                 running.done = true;
             });
@@ -129,14 +168,14 @@ impl Lane {
     }
 
     /// True if a task has to be started for it.
-    fn push(&self, write: Write) -> bool {
+    fn push(&self, job: Job) -> bool {
         let mut waiting = self.waiting();
-        waiting.queue.push_back(write);
+        waiting.queue.push_back(job);
         !mem::replace(&mut waiting.running, true)
     }
 
     /// The next one. Without one the task ends.
-    fn next(&self) -> Option<Write> {
+    fn next(&self) -> Option<Job> {
         let mut waiting = self.waiting();
         let next = waiting.queue.pop_front();
         waiting.running = next.is_some();
@@ -167,7 +206,7 @@ impl Drop for Running {
         }
         let writer = &self.cache.0.tiers.writer;
         let left = mem::take(&mut *writer.lanes[self.lane].waiting());
-        left.queue.iter().for_each(|write| writer.leave(write.entry.weight()));
+        left.queue.iter().for_each(|job| writer.leave(job.weight()));
     }
 }
 

@@ -49,13 +49,12 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
             }
         }
         let kind = self.value.kind;
-        let looks = rest.iter().map(|(_, site)| async move {
-            match site {
-                Some(site) => kind.value_in_stores(site).await,
-                None => None,
-            }
-        });
-        let found = timer::all(looks).await;
+        let look = async |site: &Option<Site>| kind.value_in_stores(site.as_ref()?).await;
+        let mut found = Vec::new();
+        // Not all at once, or each answer would have all of them looked at.
+        for some in rest.chunks(64) {
+            found.extend(timer::all(some.iter().map(|(_, site)| look(site))).await);
+        }
         let mut missing = Vec::new();
         for ((id, site), found) in rest.into_iter().zip(found) {
             count(self.cache, if found.is_some() { Outcome::Hit } else { Outcome::Miss });
@@ -112,8 +111,15 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
 
     /// Ends the use of many.
     pub fn remove_many<K: fmt::Display>(self, param: &'static str, ids: impl IntoIterator<Item = K>) {
-        for id in ids {
-            self.of(param, &id).remove();
+        let one = |id| {
+            let call = self.of(param, &id);
+            call.key().ok().map(|key| call.site(key))
+        };
+        let sites: Vec<Site> = ids.into_iter().filter_map(one).collect();
+        // Not so many in one record that it would stand for everything.
+        for sites in sites.chunks(500) {
+            self.cache.invalidate_now(&sites.iter().map(Site::selector).collect::<Vec<_>>());
+            sites.iter().for_each(Site::drop_from_memory);
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     cache::{Cache, refreshing},
     entry::{Entry, Held, Life},
     identity::Identity,
-    invalidation::{Checked, Claim, Footprint, Selector, Seq, Standing, Subject, Tags},
+    invalidation::{Checked, Claim, Footprint, Selector, Seq, Standing, Subject, Tags, key_digest},
     key::{Key, KeyBuf, Part},
     outcome::{Bypass, Outcome},
     request_stats::RequestStats,
@@ -171,7 +171,8 @@ impl<'a, T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'a, 
         let prepared = self.value.prepared();
         let tags = prepared.tags.clone().with(&self.tags);
         let keyed: Vec<_> = self.identity.iter().flat_map(|identity| prepared.scope.keyed(identity)).collect();
-        let subjects = [Subject::Value(self.value.name()), Subject::Key(key.as_bytes())];
+        let digest = key_digest(key.as_bytes());
+        let subjects = [Subject::Value(self.value.name()), Subject::Key(&digest)];
         let footprint = self.cache.ledger().rows().footprint(subjects.into_iter().chain(tags.subjects()), &keyed);
         Site { cache: self.cache.clone(), key, footprint, tags }
     }
@@ -207,13 +208,6 @@ pub(super) struct Began {
     at: Timestamp,
 }
 
-impl Began {
-    /// The number of the fill.
-    pub(super) fn number(self) -> u64 {
-        self.started
-    }
-}
-
 impl Site {
     pub(super) fn begin(&self) -> Began {
         let stamp = self.cache.ledger().applied();
@@ -234,8 +228,16 @@ impl Site {
         count(&self.cache, outcome);
     }
 
+    pub(super) fn selector(&self) -> Selector {
+        Selector::key(self.key.as_bytes())
+    }
+
     fn invalidate(&self) {
-        self.cache.invalidate_now(&[Selector::key(self.key.as_bytes())]);
+        self.cache.invalidate_now(&[self.selector()]);
+        self.drop_from_memory();
+    }
+
+    pub(super) fn drop_from_memory(&self) {
         if let Some(entry) = self.find() {
             self.cache.remove(self.key.as_bytes(), &entry);
         }
@@ -267,16 +269,21 @@ pub(super) fn held<T: Send + Sync + 'static>(entry: &Entry) -> Option<Arc<T>> {
 }
 
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
-    /// Keeps a value that was made since then. Gives the entry, for all who wait, whether or not it found room.
-    pub(super) fn keep(&self, site: &Site, began: Began, value: &Arc<T>) -> Option<Arc<Entry>> {
-        let lifetime = match self.lifetime {
+    /// How long this value is fresh.
+    pub(super) fn lifetime_of(&self, value: &T) -> Duration {
+        match self.lifetime {
             None => self.fresh_for,
             Some(lifetime) => match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lifetime(value))) {
                 // It is shared with those who wait, and not kept.
                 Ok(lifetime) => lifetime.unwrap_or_default(),
                 Err(_) => Duration::ZERO,
             },
-        };
+        }
+    }
+
+    /// Keeps a value that was made since then. Gives the entry, for all who wait, whether or not it found room.
+    pub(super) fn keep(&self, site: &Site, began: Began, value: &Arc<T>) -> Option<Arc<Entry>> {
+        let lifetime = self.lifetime_of(value);
         let received = site.cache.now();
         let lifetime = match self.refresh.jitter {
             Some(fraction) => refreshing::jittered(lifetime, fraction, site.cache.random()),

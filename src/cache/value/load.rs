@@ -201,7 +201,7 @@ where
     L: FnOnce() -> F,
     F: Future<Output = Result<T, E>>,
 {
-    let before = stored_before(stale.as_deref(), &site);
+    let before = stale.as_deref().map(Entry::received);
     let found = kind.find_in_stores(&site, before).await;
     if counts {
         site.count(if found.is_some() { Outcome::Hit } else { Outcome::Miss });
@@ -243,11 +243,6 @@ where
         (_, None) => {}
     }
     Ok(value)
-}
-
-/// What a store has is news if it came later.
-fn stored_before(stale: Option<&Entry>, site: &Site) -> Option<Timestamp> {
-    stale.map(|entry| entry.news_since(site.cache.now()))
 }
 
 /// Loads in the background. The gate of the entry is taken: no other refresh is under way, nor has one failed a moment ago.

@@ -136,7 +136,7 @@ impl<T> Value<T> {
     }
 
     /// How long it is fresh, by the value itself; `None`: it is not kept. For what is not there, for instance, which is worth
-    /// less time: `|rate| Some(if rate.is_some() { HOUR } else { MINUTE })`.
+    /// less time: `|rate: &Option<u32>| Some(if rate.is_some() { HOUR } else { MINUTE })`.
     pub const fn lifetime_of(mut self, lifetime: fn(&T) -> Option<Duration>) -> Self {
         self.kind.lifetime = Some(lifetime);
         self

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     cache::tiers::Write,
-    entry::{Entry, Held, Life},
-    key::Key,
+    entry::{Entry, FROM_A_STORE, Held, Life},
+    key::{Key, Said},
     outcome::NotStored,
     semantics::{date::Timestamp, reuse::Lifespan},
     store::{Kind as Stored, Parcel},
@@ -27,10 +27,10 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
         if self.memory_only || !site.cache.has_stores() {
             return None;
         }
-        let started = site.begin().number();
         let parcel = site.cache.fetch(Stored::Value, site.key.as_bytes(), &HeaderMap::new(), before).await?;
-        match self.receive(site, started, &parcel) {
-            Ok(entry) => Some(entry).filter(|entry| entry.lifespan().is_fresh(site.cache.now())),
+        match self.receive(site, parcel) {
+            // As it is found in memory: not while it must not be used.
+            Ok(()) => site.find().filter(|entry| entry.lifespan().is_fresh(site.cache.now())),
             Err(reason) => {
                 tracing::debug!(target: "larder::lookup", reason = reason.as_str(), "what a store has is not used");
                 None
@@ -43,14 +43,14 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
         held(&*self.find_in_stores(site, None).await?)
     }
 
-    fn receive(&self, site: &Site, started: u64, parcel: &Parcel) -> Result<Arc<Entry>, NotStored> {
+    fn receive(&self, site: &Site, parcel: Parcel) -> Result<(), NotStored> {
         let stamp = site.cache.inward(parcel.stamp).ok_or(NotStored::Invalidated)?;
         let read =
             catch_unwind(|| serde_json::from_slice::<T>(&parcel.body)).map_err(|_| NotStored::CallbackPanicked)?;
         // Of another type, or another version of it.
         let value: Arc<T> = Arc::new(read.map_err(|_| NotStored::Policy)?);
-        let born = parcel.received.min(site.cache.now());
-        let fresh_until = born.saturating_add(parcel.lifetime.min(YEAR));
+        let born = site.cache.arrival(&parcel).ok_or(NotStored::Policy)?;
+        let fresh_until = born.saturating_add(parcel.lifetime.min(self.lifetime_of(&value)));
         let lifespan = Lifespan {
             born,
             fresh_until,
@@ -61,10 +61,16 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
         };
         let life = Life { lifespan, early: self.refresh, fill_time: parcel.fill_time };
         let held = Held { bytes: parcel.body.len(), value };
-        let claim = (site.footprint.clone(), site.tags.clone(), stamp);
-        let entry = Arc::new(Entry::of_value(held, life, claim, started));
-        site.cache.keep(Key::from(&site.key), &entry, (&HeaderMap::new(), 1), || false)?;
-        Ok(entry)
+        // It is invalidated by what it was tagged with, whoever asks for it now.
+        let tags = parcel.tags.with(&site.tags);
+        if tags.are_too_many() {
+            return Err(NotStored::TooManyTags);
+        }
+        let said = Said::of(site.key.as_bytes());
+        let mut footprint = site.cache.ledger().rows().footprint(tags.subjects(), &said.identity);
+        footprint.extend(site.footprint.iter().copied());
+        let entry = Arc::new(Entry::of_value(held, life, (footprint, tags, stamp), FROM_A_STORE));
+        site.cache.keep(Key::from(&site.key), &entry, (&HeaderMap::new(), 1), || false)
     }
 
     /// Has it written to the stores.

@@ -176,6 +176,7 @@ impl Ask {
         let Found::Entry(entry) = cache.find(self.key.as_bytes(), &parts.headers) else { return Err(None) };
         let now = cache.now();
         let act = decide(&entry, self.facts.has(Facts::CREDENTIALS), self.directives.as_ref(), rules, now);
+        let act = if lead.is_some() && entry.is_to_be_compared(now) { Act::Fetch } else { act };
         let (outcome, detail) = match act {
             Act::Serve => (Outcome::Hit, None),
             Act::ServeStale | Act::ServeAndRefresh if stale => (Outcome::Stale, Some("stale")),

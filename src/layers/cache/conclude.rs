@@ -120,7 +120,7 @@ impl Job {
         let cache = &self.ask.shared.cache;
         cache.counters().not_stored(reason);
         if let Some(entry) = self.ask.stored.take().filter(|_| ends_the_stored(head.status, reason)) {
-            cache.remove(self.fill.key().as_bytes(), &entry);
+            self.fill.remove(&entry);
         }
         if !is_passing_trouble(head.status) && !answers_one_request(head.status) {
             self.fill.remember(reason, matches!(reason, NotStored::Refused(_)));

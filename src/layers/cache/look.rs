@@ -74,8 +74,10 @@ where
         Found::Nothing => (None, Forward::UriMiss),
     };
     let credentials = facts.has(Facts::CREDENTIALS);
-    let verdict =
-        stored.as_deref().filter(|_| !refetch).map(|entry| decide(entry, credentials, directives.as_ref(), rules, now));
+    let verdict = stored
+        .as_deref()
+        .filter(|entry| !refetch && !entry.is_to_be_compared(now))
+        .map(|entry| decide(entry, credentials, directives.as_ref(), rules, now));
     let count = |outcome| {
         cache.counters().count(outcome);
         if let Some(stats) = &stats {

@@ -84,7 +84,7 @@ impl Job {
         {
             let news = response.headers();
             if !head_agrees(&entry.head, news, entry.body.len() as u64) {
-                cache.remove(self.fill.key().as_bytes(), &entry);
+                self.fill.remove(&entry);
             } else if rules.share_with_credentials
                 || [ETAG, LAST_MODIFIED].iter().any(|name| news.contains_key(name) && entry.head.contains_key(name))
             {

@@ -1,6 +1,10 @@
 //! What is kept under one key: a resource with all its variants.
 
-use crate::{entry::Entry, outcome::NotStored, semantics::vary::write_selecting_values};
+use crate::{
+    entry::{Entry, FROM_A_STORE},
+    outcome::NotStored,
+    semantics::vary::write_selecting_values,
+};
 use http::{HeaderMap, HeaderName};
 use smallvec::{SmallVec, smallvec};
 use std::sync::{
@@ -51,7 +55,7 @@ impl Slot {
             nominated.sort_by(|a, b| a.as_str().cmp(b.as_str()));
             nominated.dedup();
             if nominated.len() > old.nominated.len() {
-                if variants.iter().any(|variant| variant.entry.started > entry.started) {
+                if variants.iter().any(|variant| is_younger(&variant.entry, &entry)) {
                     return Err(NotStored::Superseded);
                 }
                 variants.clear();
@@ -59,7 +63,7 @@ impl Slot {
         }
         let selecting = selecting_values(&nominated, request);
         if let Some(place) = variants.iter().position(|variant| variant.selecting == selecting) {
-            if variants[place].entry.started > entry.started {
+            if is_younger(&variants[place].entry, &entry) {
                 return Err(NotStored::Superseded);
             }
             variants.remove(place);
@@ -148,6 +152,11 @@ impl Variant {
     fn weight(&self) -> u64 {
         self.entry.weight() + self.selecting.len() as u64
     }
+}
+
+/// Whether a response must not make way for another: its fill began later, or, where that came from a store, it arrived later.
+fn is_younger(one: &Entry, other: &Entry) -> bool {
+    if other.started == FROM_A_STORE { one.received() > other.received() } else { one.started > other.started }
 }
 
 fn selecting_values(nominated: &[HeaderName], request: &HeaderMap) -> SmallVec<[u8; 32]> {

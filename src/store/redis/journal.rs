@@ -12,7 +12,10 @@ use redis::{Value, cmd};
 use std::{
     fmt::{self, Write},
     hash::{BuildHasher, RandomState},
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::sync::Mutex;
@@ -23,11 +26,13 @@ pub(crate) struct RedisJournal {
     key: String,
     /// The connection that waits for records.
     reading: Mutex<Option<Dedicated>>,
+    /// So many are read at once: fewer after a page that took too long.
+    page: AtomicU32,
 }
 
 impl RedisJournal {
     pub(crate) fn new(link: Arc<Link>, namespace: &str) -> Self {
-        Self { link, key: format!("larder:{namespace}:log"), reading: Mutex::new(None) }
+        Self { link, key: format!("larder:{namespace}:log"), reading: Mutex::new(None), page: AtomicU32::new(PAGE) }
     }
 
     async fn send(&self, node: NodeId, drafts: &[Draft]) -> Result<Vec<RecordId>, StoreError> {
@@ -57,17 +62,30 @@ impl RedisJournal {
             end = self.touch().await?;
         }
         let mut command = cmd("XREAD");
-        command.arg("COUNT").arg(PAGE);
+        let page = self.page.load(Relaxed);
+        command.arg("COUNT").arg(page);
         if !wait.is_zero() {
             command.arg("BLOCK").arg(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         }
         let after = after.unwrap_or_default();
         command.arg("STREAMS").arg(&self.key).arg(format!("{}-{}", after.millis, after.count));
-        let answer = connection.run_within(&command, wait.saturating_add(WITHIN)).await?;
+        // A dead connection is noticed within the bound that the wait is a part of.
+        let late = if wait.is_zero() { WITHIN } else { wait.clamp(SHORTEST, WITHIN) };
+        let answer = connection.run_within(&command, wait.saturating_add(late)).await;
+        if answer.is_err() {
+            // The one who has the log may be another by now.
+            self.link.doubt();
+        }
+        if answer == Err(StoreError::Timeout) {
+            self.page.store((page / 2).max(1), Relaxed);
+        } else {
+            self.page.store((page * 2).min(PAGE), Relaxed);
+        }
+        let answer = answer?;
         *reading = Some(connection);
         drop(reading);
         let mut found = lines(&answer)?;
-        if found.lines.is_empty() && found.foreign == 0 {
+        if found.lines.is_empty() {
             end = self.touch().await?;
         }
         found.end = end;
@@ -190,6 +208,9 @@ fn lines(answer: &Value) -> Result<Reading, StoreError> {
     let Some(Value::Array(rows)) = rows else { return Err(StoreError::Protocol) };
     let mut reading = Reading::default();
     for row in rows {
+        if let Value::Array(parts) = row {
+            reading.last = parts.first().and_then(text).and_then(record_id).or(reading.last);
+        }
         match line(row).ok_or(StoreError::Protocol)? {
             Some(line) => reading.lines.push(line),
             None => reading.foreign += 1,
@@ -278,6 +299,8 @@ const KEPT: &str = "100000";
 /// So many are read at once.
 const PAGE: u32 = 1000;
 
+const SHORTEST: Duration = Duration::from_millis(50);
+
 /// How long an answer may take, beside what was waited for.
 const WITHIN: Duration = Duration::from_secs(1);
 
@@ -324,6 +347,7 @@ mod tests {
         {
             let reading = lines(&answer).unwrap();
             assert_eq!((reading.lines.len(), reading.foreign), (3, 2));
+            assert_eq!(reading.last, Some(RecordId { millis: 8, count: 0 }));
             let [begin, record, newer] = &reading.lines[..] else { panic!() };
             assert_eq!((begin.text.as_deref(), begin.heading.id.millis), (None, 5));
             assert_eq!(

@@ -290,7 +290,8 @@ impl Link {
         }
     }
 
-    fn doubt(&self) {
+    /// Who has which slot may have changed: has it looked at again, in a cluster.
+    pub(crate) fn doubt(&self) {
         if let Shape::Cluster(cluster) = &self.shape {
             cluster.doubt();
         }

@@ -61,8 +61,9 @@ pub(crate) use link::Link;
 /// | `READONLY` | the write fails, and all connections are made anew, to whichever server is the primary now |
 /// | `LOADING`, `OOM`, no permission | the operation fails at once |
 ///
-/// A user of its own needs these permissions: `+get +mget +set +unlink +scan +getrange +ping +info +dbsize`, with a
-/// database other than 0 `+select`, with sentinels `+role`, in a cluster `+cluster|slots +asking`, and the keys of the namespace.
+/// A user of its own needs these permissions: `+get +mget +set +unlink +scan +getrange +ping +info +dbsize`; for the log of
+/// invalidations `+eval +evalsha +xadd +xread +xrevrange +pexpire`; with a database other than 0 `+select`, with sentinels
+/// `+role`, in a cluster `+cluster|slots +asking`; and the keys of the namespace, `~larder:NAMESPACE:*`.
 #[derive(Clone)]
 #[must_use = "it does nothing until it is given to a cache"]
 pub struct Redis {
