@@ -237,7 +237,8 @@ impl CacheBuilder {
         self
     }
 
-    /// Encrypts what leaves the process for a store, and takes nothing from there that is not encrypted.
+    /// Encrypts what leaves the process for a store, and takes nothing from there that is not encrypted. The log of invalidations is
+    /// not encrypted: tags, patterns, tenants and users that selectors name, and the targets of unsafe requests, stand there.
     #[cfg(feature = "encrypt")]
     pub fn encrypt(mut self, ring: KeyRing) -> Self {
         self.codec.ring = Some(ring);

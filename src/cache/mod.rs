@@ -284,6 +284,9 @@ impl Cache {
     /// Waits until the shared log has been read to its end; nothing to wait for without one. False if that takes longer than
     /// the deadline: the cache works all the same, and takes nothing from the stores until then.
     ///
+    /// Make the layers first. How a policy chooses query parameters says under which names a resource is invalidated: what was
+    /// stored before a record that was read without knowing that is not used.
+    ///
     /// ```
     /// # use larder::Cache;
     /// # use std::time::Duration;

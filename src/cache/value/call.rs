@@ -104,7 +104,8 @@ impl<'a, T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'a, 
     }
 
     /// Has a value saved; then what was kept is invalid, and the new one is kept. If it cannot be saved, what was kept is
-    /// invalid all the same: nobody knows what was saved.
+    /// invalid all the same: nobody knows what was saved. Processes that share a log hear of it; whether they have is told by
+    /// [`Cache::invalidate`] alone.
     ///
     /// # Errors
     ///

@@ -25,6 +25,8 @@ mod poisoned;
 mod processes;
 #[path = "nodes/selectors.rs"]
 mod selectors;
+#[path = "nodes/soak.rs"]
+mod soak;
 #[path = "nodes/support.rs"]
 mod support;
 #[path = "nodes/tags.rs"]

@@ -1,7 +1,7 @@
 //! What becomes of the stream in which invalidations are: trimmed, deleted, evicted, and written by others.
 
-use crate::support::{Node, Setup, millis, now, secs, tagged};
-use larder::Selector;
+use crate::support::{HOUR, Node, Setup, millis, now, secs, tagged};
+use larder::{Policy, Selector};
 use larder_redis_tests::{Close, Fault, Proxy, Server, until};
 
 const LOG: &str = "larder:larder:log";
@@ -298,4 +298,20 @@ async fn o_39_two_versions_side_by_side() {
     let again = setup("1").start().await;
     assert_ne!(again.get("/x").await, one);
     assert_ne!(setup("2").start().await.get("/x").await, two);
+}
+
+/// A rule that was not known when a record was read: what the record was about may have another name by it.
+#[tokio::test]
+async fn a_layer_that_is_made_late_takes_nothing_that_is_older() {
+    let server = Server::standalone().await;
+    let setup = Setup::new(server.url(), Policy::fresh_for(HOUR).query_only(["a"]));
+    let a = setup.start().await;
+    let old = a.store("/x?a=1&b=1").await;
+    a.cache.invalidate(Selector::resource("/x?a=1&b=2")).await.unwrap();
+    let b = setup.clone().policy(|_| Policy::fresh_for(HOUR)).start().await;
+    let late = b.beside(Policy::fresh_for(HOUR).query_only(["a"]));
+    assert_ne!(late.get("/x?a=1&b=3").await, old);
+    // What is stored from then on is shared as ever.
+    let new = late.store("/x?a=2&b=1").await;
+    assert_eq!(a.get("/x?a=2&b=9").await, new);
 }

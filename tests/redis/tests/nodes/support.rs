@@ -286,11 +286,11 @@ pub(crate) fn header<'a>(request: &'a Request<Full<Bytes>>, name: &str) -> &'a s
     request.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }
 
-pub(crate) fn millis(millis: u64) -> Duration {
+pub(crate) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-pub(crate) fn secs(secs: u64) -> Duration {
+pub(crate) const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 

@@ -152,3 +152,33 @@ async fn o_28_stale_values_if_loading_fails() {
     b.advance(MINUTE.saturating_mul(2));
     assert_eq!(*b.cache.value(&PATIENT).get_or_load(|| ready(Err::<u32, _>("down"))).await.unwrap(), 1);
 }
+
+/// Whoever asks without the tags that it was loaded with: they are still its own.
+#[tokio::test]
+async fn what_it_was_tagged_with_it_stays_tagged_with() {
+    let server = Server::standalone().await;
+    let (a, b) = Setup::new(server.url(), tagged()).two().await;
+    let load = || ready(Ok::<_, Infallible>("old".to_owned()));
+    a.cache.value(&TEXT).tags(["mine"]).get_or_load(load).await.unwrap();
+    a.written().await;
+    assert_eq!(**b.cache.value(&TEXT).get().await.unwrap(), *"old");
+    a.cache.invalidate(Selector::tag("mine")).await.unwrap();
+    assert!(a.cache.value(&TEXT).get().await.is_none());
+    until("nothing is there", async || b.cache.value(&TEXT).get().await.is_none()).await;
+}
+
+/// Many at once are some records, not so many that the other nodes would hear of everything.
+#[tokio::test]
+async fn many_are_removed_and_nothing_else() {
+    let server = Server::standalone().await;
+    let (a, b) = Setup::new(server.url(), tagged()).two().await;
+    let kept = b.store("/kept").await;
+    let load = || ready(Ok::<_, Infallible>("old".to_owned()));
+    a.cache.value(&TEXT).param("id", 11_999).get_or_load(load).await.unwrap();
+    a.written().await;
+    a.cache.value(&TEXT).remove_many("id", 0..12_000);
+    until("it is removed", async || b.cache.value(&TEXT).param("id", 11_999).get().await.is_none()).await;
+    until("all is sent", async || a.log().waiting == 0).await;
+    a.cache.invalidate(Selector::tag("other")).await.unwrap();
+    assert_eq!(b.get("/kept").await, kept);
+}
