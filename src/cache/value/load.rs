@@ -56,7 +56,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
             Step::Load(load, stale) => (load, stale),
         };
         let (kind, site) = (self.value.kind, self.site(key));
-        let lead = match wait(&site, &kind).await {
+        let mut lead = match wait(&site, &kind).await {
             Ok(value) => {
                 site.count(Outcome::Collapsed);
                 return Ok(value);
@@ -68,9 +68,24 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
             Step::Done(value) => return Ok(value),
             Step::Load(load, stale) => (load, stale),
         };
+        // What the stores have, fresh or stale, is in memory then.
+        let fresh = kind.find_in_stores(&site, stale.as_deref().map(Entry::received)).await.is_some();
+        let refreshes = |entry: &Entry| entry.lifespan().reuse(None, site.cache.now()) == Reuse::WhileRevalidating;
+        let step = if !fresh && site.find().is_some_and(|entry| refreshes(&entry)) {
+            // Those who wait find it too, and the refresh is another load.
+            drop(lead.take());
+            look(&self, &site.key, load)
+        } else {
+            again(&site, load, stale, lead.as_ref())
+        };
+        let (load, stale) = match step {
+            Step::Done(value) => return Ok(value),
+            Step::Load(load, stale) => (load, stale),
+        };
+        site.count(Outcome::Miss);
         let cache = site.cache.clone();
         let flight = lead.as_ref().map(|lead| Arc::clone(lead.flight()));
-        let filling: Filling<_> = Box::pin(fill(site.clone(), kind, load, (lead, stale.clone()), true));
+        let filling: Filling<_> = Box::pin(fill(site.clone(), kind, load, lead));
         let loaded = match flight {
             Some(flight) => HandOver::new(filling, cache.clone(), flight, |_| Box::pin(async {})).await,
             None => filling.await,
@@ -188,30 +203,13 @@ async fn wait<T: Send + Sync + 'static>(site: &Site, kind: &Kind<T>) -> Result<A
     Err(None)
 }
 
-/// Looks into the stores, loads if there is nothing, and keeps what comes. `stale` is what is kept.
-async fn fill<T, E, F, L>(
-    site: Site,
-    kind: Kind<T>,
-    load: L,
-    (lead, stale): (Option<FillLead>, Option<Arc<Entry>>),
-    counts: bool,
-) -> Result<Arc<T>, E>
+/// Loads, and keeps what comes.
+async fn fill<T, E, F, L>(site: Site, kind: Kind<T>, load: L, lead: Option<FillLead>) -> Result<Arc<T>, E>
 where
     T: Serialize + DeserializeOwned + Send + Sync + 'static,
     L: FnOnce() -> F,
     F: Future<Output = Result<T, E>>,
 {
-    let before = stale.as_deref().map(Entry::received);
-    let found = kind.find_in_stores(&site, before).await;
-    if counts {
-        site.count(if found.is_some() { Outcome::Hit } else { Outcome::Miss });
-    }
-    if let Some((value, entry)) = found.and_then(|entry| Some((held(&entry)?, entry))) {
-        if let Some(lead) = lead {
-            lead.flight().land(Landing::whole(entry, &HeaderMap::new(), None));
-        }
-        return Ok(value);
-    }
     let permit = match site.cache.fill_places() {
         // A load is not refused: nobody could say how. It waits its turn as long as others wait for each other.
         Some(places) if !site.cache.is_filling() => {
@@ -266,7 +264,14 @@ where
     let under_way = Refreshing { cache: cache.clone(), entry: Arc::clone(&entry), done: false };
     cache.background().spawn_at(place, Span::current(), async move {
         let mut under_way = under_way;
-        under_way.done = fill(site, kind, load, (Some(lead), Some(entry)), false).await.is_ok();
+        // Another process may have refreshed it.
+        under_way.done = match kind.find_in_stores(&site, Some(entry.received())).await {
+            Some(entry) => {
+                lead.flight().land(Landing::whole(entry, &HeaderMap::new(), None));
+                true
+            }
+            None => fill(site, kind, load, Some(lead)).await.is_ok(),
+        };
     });
 }
 

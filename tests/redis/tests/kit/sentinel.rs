@@ -18,6 +18,7 @@ async fn sentinels_fail_over() {
     let (first, second) = (sentinel.master().port(), sentinel.replica().port());
     assert_eq!(increment(&sentinel, None).await.unwrap(), 1);
 
+    until("a replica with all", async || sentinel.replica().cli(&["GET", "a"]).await == "1").await;
     sentinel.failover().await;
     assert_eq!((sentinel.master().port(), sentinel.replica().port()), (second, first));
     assert!(sentinel.replica().try_cli(&["INCR", "a"]).await.unwrap_err().contains("READONLY"));

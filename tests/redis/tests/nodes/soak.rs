@@ -102,7 +102,7 @@ async fn purge(node: &Node, number: usize, truth: &Truth, dice: &mut Dice) {
     if node.cache.invalidate(Selector::tag(format!("t{path}"))).await.is_ok() {
         let mut purged = truth.purged.lock().unwrap();
         // The last confirmed one of each node is enough.
-        purged.retain(|(other, _, by, at)| *other != path || *by != number || at.elapsed() < secs(5));
+        purged.retain(|(other, _, by, at)| *other != path || *by != number || now() - *at < secs(5));
         purged.push((path, version, number, now()));
     }
 }

@@ -129,7 +129,6 @@ async fn a_type_that_changed() {
 
 /// What came from Redis is stale, then refreshed.
 #[tokio::test]
-#[ignore = "fails: what a store has of a value is used only while it is fresh"]
 async fn o_28_stale_values_while_they_are_loaded() {
     let server = Server::standalone().await;
     let (a, b) = Setup::new(server.url(), tagged()).timed().two().await;
@@ -143,7 +142,6 @@ async fn o_28_stale_values_while_they_are_loaded() {
 
 /// It stands in when loading fails.
 #[tokio::test]
-#[ignore = "fails: what a store has of a value is used only while it is fresh"]
 async fn o_28_stale_values_if_loading_fails() {
     let server = Server::standalone().await;
     let (a, b) = Setup::new(server.url(), tagged()).timed().two().await;
