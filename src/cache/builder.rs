@@ -59,6 +59,8 @@ pub struct CacheBuilder {
     stores: Vec<Arc<dyn Store>>,
     #[cfg(feature = "redis")]
     redis: Option<Redis>,
+    #[cfg(feature = "redis")]
+    shared_log: Option<Redis>,
     codec: Codec,
     log_times: LogTimes,
 }
@@ -106,6 +108,8 @@ impl CacheBuilder {
             stores: Vec::new(),
             #[cfg(feature = "redis")]
             redis: None,
+            #[cfg(feature = "redis")]
+            shared_log: None,
             codec: Codec { compress_from: Some(4096), ring: None, largest: usize::MAX },
             log_times: LogTimes::default(),
         }
@@ -237,6 +241,26 @@ impl CacheBuilder {
         self
     }
 
+    /// Where the log of invalidations is that processes of this namespace share, if not where [`redis`](CacheBuilder::redis) keeps
+    /// responses: on a server that evicts nothing, for instance. Without any store, each process keeps what it has made itself,
+    /// and what one has invalidated none serves.
+    ///
+    /// ```no_run
+    /// use larder::{Cache, Redis};
+    ///
+    /// let cache = Cache::builder()
+    ///     .redis(Redis::open("redis://cache.internal:6379/1")?)
+    ///     .shared_log(Redis::open("redis://events.internal:6379")?)
+    ///     .build()?;
+    /// # let _ = cache;
+    /// # Ok::<(), larder::ConfigError>(())
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn shared_log(mut self, redis: Redis) -> Self {
+        self.shared_log = Some(redis);
+        self
+    }
+
     /// Encrypts what leaves the process for a store, and takes nothing from there that is not encrypted. The log of invalidations is
     /// not encrypted: tags, patterns, tenants and users that selectors name, and the targets of unsafe requests, stand there.
     #[cfg(feature = "encrypt")]
@@ -331,6 +355,10 @@ impl CacheBuilder {
             stores.push(redis.store()?);
             journal = Some(redis.journal(&self.namespace)?);
             queue = redis.queue_limits();
+        }
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &self.shared_log {
+            journal = Some(redis.journal(&self.namespace)?);
         }
         #[cfg(not(feature = "redis"))]
         let _ = (&mut stores, &mut journal, &mut queue);

@@ -281,8 +281,8 @@ impl Cache {
         self.0.log.inward(stamp)
     }
 
-    /// Waits until the shared log has been read to its end; nothing to wait for without one. False if that takes longer than
-    /// the deadline: the cache works all the same, and takes nothing from the stores until then.
+    /// Waits until the shared log has been read to its end and the stores can be asked; nothing to wait for without any. False if
+    /// that takes longer than the deadline: the cache works all the same, and takes nothing from the stores until then.
     ///
     /// Make the layers first. How a policy chooses query parameters says under which names a resource is invalidated: what was
     /// stored before a record that was read without knowing that is not used.
@@ -297,10 +297,13 @@ impl Cache {
     /// ```
     pub async fn ready(&self, deadline: Duration) -> bool {
         self.keep_in_touch();
-        match &self.0.log {
-            Log::Own(_) => true,
-            Log::Shared(log) => timer::within(deadline, log.caught_up()).await.is_some(),
-        }
+        let ready = async {
+            if let Log::Shared(log) = &self.0.log {
+                log.caught_up().await;
+            }
+            self.0.tiers.available().await;
+        };
+        timer::within(deadline, ready).await.is_some()
     }
 
     /// The stored response that a request selects, unless it was invalidated.

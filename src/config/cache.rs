@@ -37,7 +37,7 @@ impl<'a> Described<'a> {
     pub(super) fn read(name: &'a str, table: Item<'a>, policies: &Policies<'_>) -> Result<Self, ConfigError> {
         let known: Vec<_> = keys().collect();
         // A URL may hold a password.
-        let fields = table.fields(&known, NO_SUCH_OPTION)?.with_secret("redis");
+        let fields = table.fields(&known, NO_SUCH_OPTION)?.with_secret("redis").with_secret("shared_log");
         let policy = fields.get(POLICY).map(|item| known_policy(item, policies)).transpose()?;
         Ok(Self { name, table, fields, policy })
     }
@@ -188,6 +188,7 @@ const FIELDS: &[(&str, Apply)] = &[
     ("background_limit", |builder, item| Ok(builder.background_limit(item.count()?))),
     ("background_timeout", |builder, item| Ok(builder.background_timeout(item.duration()?))),
     ("redis", redis),
+    ("shared_log", shared_log),
     ("coherence_bound", |builder, item| Ok(builder.coherence_bound(item.duration()?))),
     ("isolation", |builder, item| Ok(builder.isolation(item.duration()?))),
     ("compress_from", compress_from),
@@ -200,6 +201,16 @@ const FIELDS: &[(&str, Apply)] = &[
 #[cfg(feature = "redis")]
 fn redis(builder: CacheBuilder, item: &Item<'_>) -> Result<CacheBuilder, ConfigError> {
     Ok(builder.redis(super::redis::read(item)?))
+}
+
+#[cfg(feature = "redis")]
+fn shared_log(builder: CacheBuilder, item: &Item<'_>) -> Result<CacheBuilder, ConfigError> {
+    Ok(builder.shared_log(super::redis::read(item)?))
+}
+
+#[cfg(not(feature = "redis"))]
+fn shared_log(builder: CacheBuilder, item: &Item<'_>) -> Result<CacheBuilder, ConfigError> {
+    redis(builder, item)
 }
 
 #[cfg(not(feature = "redis"))]

@@ -100,6 +100,13 @@ impl Tiers {
         self.all.iter().map(|tier| (tier.store.name().to_owned(), counts(&tier.told))).collect()
     }
 
+    /// Waits until all of them can be asked: being asked is what makes them try.
+    pub(super) async fn available(&self) {
+        while !self.all.iter().all(|tier| tier.store.is_available()) {
+            timer::after(Duration::from_millis(10)).await;
+        }
+    }
+
     /// What selects the variants of a resource, as far as it is known.
     fn nominated(&self, key: &[u8], here: Box<[HeaderName]>) -> Arc<[HeaderName]> {
         match here.is_empty() {

@@ -103,7 +103,7 @@ impl Ask {
     pub(super) fn join(&self, parts: &Parts) -> Part {
         let Shared { cache, rules, .. } = &*self.shared;
         let asks_anew = self.facts.has(Facts::REFETCH)
-            || self.directives.as_ref().is_some_and(|said| said.no_store || said.no_cache);
+            || self.directives.as_ref().is_some_and(|said| said.no_store || said.no_cache || said.only_if_cached);
         if rules.fill.wait_limit.is_zero()
             || rules.observe_only
             || parts.method == Method::HEAD

@@ -9,7 +9,8 @@ use super::{
     timeout,
 };
 use crate::{
-    cache::{Act, Filling, HandOver},
+    cache::{Act, Filling, HandOver, nothing_stored},
+    outcome::Outcome,
     semantics::validator,
 };
 use http::{Method, Request, Response, StatusCode, header::RANGE, request::Parts};
@@ -102,6 +103,10 @@ where
 {
     if let Some(response) = job.look_in_stores(&parts).await {
         return Ok(response);
+    }
+    if job.ask.directives.as_ref().is_some_and(|said| said.only_if_cached) {
+        job.ask.count(Outcome::Miss);
+        return Ok(nothing_stored().map(ResponseBody::stored));
     }
     if let Err(response) = job.find_room(&parts).await {
         return Ok(response);

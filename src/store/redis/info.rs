@@ -44,7 +44,7 @@ impl Sample {
             ),
             policy if policy.starts_with("allkeys-") => Some(
                 "Redis may evict the log of invalidations, and then every stored response counts as invalidated: set a \
-                 `volatile-` policy with a time to live on all other keys, or keep the log on another Redis",
+                 `volatile-` policy with a time to live on all other keys, or keep the log on another Redis, by shared_log",
             ),
             _ => None,
         }

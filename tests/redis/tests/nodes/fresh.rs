@@ -358,3 +358,16 @@ async fn o_02_what_may_not_be_stored_does_not_leave_the_process() {
     assert_eq!(server.cli(&["KEYS", "larder:larder:1:*"]).await, "");
     assert_eq!(status(204).status().as_u16(), 204);
 }
+
+/// A client that wants nothing but what is stored gets what is in Redis, and nobody is asked for what is not.
+#[tokio::test]
+async fn only_if_cached() {
+    let server = Server::standalone().await;
+    let policy = Policy::fresh_for(HOUR).request_directives(RequestDirectives::Honor);
+    let (_, a, b) = nodes(&server, policy).await;
+    let first = a.store("/x").await;
+    let ask = |path: &str| Request::get(path).header("cache-control", "only-if-cached");
+    assert_eq!(b.send(ask("/x")).await.body, first);
+    let none = b.send(ask("/y")).await;
+    assert_eq!((none.status.as_u16(), b.calls()), (504, 0));
+}

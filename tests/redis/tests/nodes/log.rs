@@ -1,8 +1,10 @@
 //! What becomes of the stream in which invalidations are: trimmed, deleted, evicted, and written by others.
 
-use crate::support::{HOUR, Node, Setup, millis, now, secs, tagged};
-use larder::{Policy, Selector};
+use crate::support::{HOUR, Node, Setup, millis, now, patient, secs, tagged};
+use larder::{Cache, Policy, Selector, Value};
 use larder_redis_tests::{Close, Fault, Proxy, Server, until};
+
+static TEXT: Value<String> = Value::named("text").fresh_for(HOUR).shared();
 
 const LOG: &str = "larder:larder:log";
 
@@ -314,4 +316,26 @@ async fn a_layer_that_is_made_late_takes_nothing_that_is_older() {
     // What is stored from then on is shared as ever.
     let new = late.store("/x?a=2&b=1").await;
     assert_eq!(a.get("/x?a=2&b=9").await, new);
+}
+
+/// The log can be elsewhere than the responses, and also be all that is shared.
+#[tokio::test]
+async fn the_log_is_on_another_server() {
+    let (server, other) = (Server::standalone().await, Server::standalone().await);
+    let setup = Setup::new(server.url(), tagged()).builder(|builder| builder.shared_log(patient(other.url())));
+    let (a, b) = setup.two().await;
+    let first = a.store("/x").await;
+    assert_eq!(b.get("/x").await, first);
+    assert_eq!((server.cli(&["EXISTS", LOG]).await, other.cli(&["DBSIZE"]).await), ("0".to_owned(), "1".to_owned()));
+    a.cache.invalidate(Selector::tag("x")).await.unwrap();
+    b.forgets("/x", &first).await;
+
+    let alone = || Cache::builder().namespace("alone").shared_log(patient(other.url())).build().unwrap();
+    let (a, b) = (alone(), alone());
+    for cache in [&a, &b] {
+        assert!(cache.ready(secs(20)).await);
+        cache.value(&TEXT).tags(["mine"]).put("old".to_owned());
+    }
+    a.invalidate(Selector::tag("mine")).await.unwrap();
+    until("both have lost it", async || a.value(&TEXT).peek().is_none() && b.value(&TEXT).peek().is_none()).await;
 }
