@@ -94,6 +94,16 @@ async fn o_36_readonly() {
 /// knew of it and for those who start afterwards.
 #[tokio::test]
 async fn o_36_a_failover_that_loses_a_purge() {
+    for _ in 0..5 {
+        if a_purge_is_lost().await {
+            return;
+        }
+    }
+    panic!("the Sentinels mended it each time");
+}
+
+/// False if the Sentinels were quicker, and have had the replica begin anew.
+async fn a_purge_is_lost() -> bool {
     let mut group = Sentinel::start().await;
     let redis = Redis::sentinel(group.urls(), Sentinel::NAME).unwrap().budget(secs(1));
     let setup = Setup::over(redis, tagged());
@@ -103,6 +113,7 @@ async fn o_36_a_failover_that_loses_a_purge() {
     // A first record, which the replica has.
     a.cache.invalidate(Selector::tag("other")).await.unwrap();
     group.replica().in_sync().await;
+    until("the replica has it", async || group.replica().cli(&["EXISTS", LOG]).await == "1").await;
     let last = group.master().cli(&["INFO", "replication"]).await;
     assert!(last.contains("connected_slaves:1"));
     // The replica hears no more of the master, and would not tell.
@@ -112,8 +123,9 @@ async fn o_36_a_failover_that_loses_a_purge() {
     assert_eq!(b.forgets("/x", &first).await, second);
     // Without its master it is the only one there is.
     group.replica().cli(&["REPLICAOF", "NO", "ONE"]).await;
-    let old = group.replica().cli(&["EXISTS", "larder:larder:log"]).await;
-    assert_eq!(old, "1", "it has the log as it was");
+    if group.replica().cli(&["EXISTS", LOG]).await != "1" {
+        return false;
+    }
     group.kill_master().await;
     let start = now();
     for node in [&a, &b] {
@@ -124,6 +136,7 @@ async fn o_36_a_failover_that_loses_a_purge() {
     let c = setup.start().await;
     assert_ne!(c.get("/x").await, first, "the purge was lost: {:?}", c.cache.stats());
     recovers(&a, &b, secs(20)).await;
+    true
 }
 
 /// The primary dies under load.
