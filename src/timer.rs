@@ -1,5 +1,6 @@
 //! Waiting with a limit, on runtimes of every kind: one without timers waits without limits.
 
+use crate::random;
 use std::{
     future::{Future, pending, poll_fn},
     panic::catch_unwind,
@@ -46,6 +47,15 @@ pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<
     .await;
     done.into_iter().flatten().collect()
 }
+
+/// How long to wait after so many failures in a row: twice as long each time, up to a second, so that what is back is soon found;
+/// and at random, so that not all come at once.
+pub(crate) fn backoff(first: Duration, failures: u32) -> Duration {
+    let longest = first.saturating_mul(1 << failures.min(10)).min(LONGEST_BACKOFF);
+    longest / 2 + (longest / 2).mul_f64(random::fraction())
+}
+
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
 fn timer(span: Duration) -> Option<Sleep> {
     tokio::runtime::Handle::try_current().ok()?;

@@ -487,7 +487,7 @@ impl Fill {
 
     /// Whether the stores behind the memory tier take part.
     pub(crate) fn looks_in_stores(&self) -> bool {
-        !self.rules.memory_only && self.cache.has_stores()
+        self.cache.uses_stores(self.rules.memory_only)
     }
 
     /// Ends the use of what is stored, here and in the stores.

@@ -6,7 +6,7 @@ use crate::{
     invalidation::{Batch, InvalidateError, Selector},
     timer,
 };
-use std::{slice, time::Duration};
+use std::{borrow::Cow, slice, time::Duration};
 
 /// What an invalidation did: it is in the log and applied here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +142,13 @@ impl Cache {
     /// being invalidated.
     fn append(&self, selectors: &[Selector]) -> Result<Option<Receipt>, InvalidateError> {
         let (batch, sound) = self.batch(selectors);
-        let receipt = (!batch.is_empty()).then(|| self.publish(batch, selectors)).flatten();
+        // What cannot be selected says nothing elsewhere either.
+        let selectable = |one: &&Selector| self.batch(slice::from_ref(*one)).1.is_ok();
+        let selectors = match sound {
+            Ok(()) => Cow::Borrowed(selectors),
+            Err(_) => Cow::Owned(selectors.iter().filter(selectable).cloned().collect()),
+        };
+        let receipt = (!batch.is_empty()).then(|| self.publish(batch, &selectors)).flatten();
         sound.map(|()| receipt)
     }
 

@@ -18,6 +18,6 @@ pub(crate) use keyring::KeyRing;
 #[cfg(feature = "encrypt")]
 pub use keyring::{KeyRing, KeyRingError};
 pub(crate) use memory::{Found, Memory, Sizes};
-pub(crate) use parcel::{Kind, Parcel, Sealed, Signpost};
+pub(crate) use parcel::{Kind, Parcel, Sealed, Signpost, YEAR};
 #[cfg(feature = "redis")]
 pub use redis::Redis;

@@ -8,6 +8,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 use std::time::Duration;
 
+/// Longer than this nothing out of a store is used, whatever it says of itself.
+pub(crate) const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What is kept under one key of a store.
 #[derive(Clone, Debug)]
 pub(crate) enum Sealed {

@@ -10,9 +10,9 @@ use crate::{
         no_vary_search::no_vary_search,
         storable::{StoreRequest, StoreRules},
     },
-    store::{Kind, Parcel},
+    store::{Kind, Parcel, YEAR},
 };
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc};
 
 impl Fill {
     /// Looks into the stores for what this fill is to bring, if that is younger than what is stored here, and takes it into
@@ -93,6 +93,3 @@ fn own_rules(layer: &StoreRules, parcel: &Parcel) -> StoreRules {
         ..layer.clone()
     }
 }
-
-/// Longer than this nothing is used, whatever it says of itself.
-const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);

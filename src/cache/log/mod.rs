@@ -8,6 +8,7 @@ use crate::{
     invalidation::{
         Batch, Draft, Epoch, Heading, Journal, Line, NodeId, Positions, RecordId, Selector, Seq, Stamp, Step, wire,
     },
+    random,
     semantics::date::Timestamp,
     store::StoreError,
     timer,
@@ -15,9 +16,7 @@ use crate::{
 use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
-    hash::{BuildHasher, RandomState},
     pin::pin,
-    slice,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -91,16 +90,13 @@ pub(crate) type Receipt = oneshot::Receiver<Result<(), StoreError>>;
 
 impl Log {
     pub(crate) fn own() -> Self {
-        Self::Own(Epoch(random()))
+        Self::Own(Epoch(random::bytes()))
     }
 
     pub(crate) fn shared(journal: Arc<dyn Journal>, times: LogTimes) -> Self {
-        let id = random();
-        let mut node = [0; 8];
-        node.copy_from_slice(&id[..8]);
         Self::Shared(Arc::new(SharedLog {
             journal,
-            node: NodeId(node),
+            node: NodeId(random::bytes()),
             positions: Mutex::new(Positions::new(MARKS)),
             queue: Mutex::default(),
             queued: Notify::new(),
@@ -154,9 +150,7 @@ impl Log {
             }
         }
     }
-}
 
-impl Log {
     /// What a shared log has seen.
     pub(super) fn counts(&self, now: Timestamp) -> Option<LogCounts> {
         let Self::Shared(log) = self else { return None };
@@ -224,9 +218,6 @@ impl Cache {
             self.0.ledger.append(batch, self.now());
             return None;
         };
-        // What cannot be selected says nothing elsewhere either.
-        let sound: Vec<Selector> =
-            selectors.iter().filter(|one| self.batch(slice::from_ref(one)).1.is_ok()).cloned().collect();
         let (send, receipt) = oneshot::channel();
         {
             let mut queue = log.queue();
@@ -239,7 +230,7 @@ impl Cache {
                 let at = self.0.ledger.append(batch, self.now());
                 positions.own(at.number())
             };
-            let draft = Draft { own, text: wire::write(&sound) };
+            let draft = Draft { own, text: wire::write(selectors) };
             queue.push_back(Queued { draft, waiting: Some(send) });
         }
         self.keep_in_touch();
@@ -366,7 +357,7 @@ async fn read(log: &SharedLog, cache: &Weak<Inner>) {
                     tracing::warn!(target: "larder::invalidate", %error, "the invalidation log cannot be read");
                 }
                 drop(cache);
-                timer::after(pause(failures)).await;
+                timer::after(timer::backoff(FIRST_PAUSE, failures)).await;
                 // What waits is looked at again as soon as the log can be read.
                 wait = Duration::ZERO;
                 continue;
@@ -390,7 +381,7 @@ async fn read(log: &SharedLog, cache: &Weak<Inner>) {
         if let Some(epoch) = lost {
             drop(cache);
             if log.journal.renew(epoch).await.is_err() {
-                timer::after(pause(1)).await;
+                timer::after(timer::backoff(FIRST_PAUSE, 1)).await;
             }
             wait = Duration::ZERO;
             continue;
@@ -452,28 +443,10 @@ async fn send(log: &SharedLog, cache: &Weak<Inner>) {
                 tracing::debug!(target: "larder::invalidate", %error, "the invalidation log cannot be written");
                 log.fail(error);
                 // At once when the log can be read again, and whenever something else is invalidated.
-                timer::within(pause(failures), log.queued.notified()).await;
+                timer::within(timer::backoff(FIRST_PAUSE, failures), log.queued.notified()).await;
             }
         }
     }
-}
-
-/// How long to wait after so many failures in a row.
-fn pause(failures: u32) -> Duration {
-    let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
-    // Not all nodes at once.
-    let part = RandomState::new().hash_one(failures) % 1000;
-    longest / 2 + longest.mul_f64(part as f64 / 2000.0)
-}
-
-/// Sixteen random bytes.
-fn random() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    for (n, half) in bytes.chunks_exact_mut(8).enumerate() {
-        let (a, b) = (RandomState::new(), RandomState::new());
-        half.copy_from_slice(&(a.hash_one(n) ^ b.hash_one(std::process::id()).rotate_left(17)).to_le_bytes());
-    }
-    bytes
 }
 
 /// Lets another runtime take over when the one that ran the tasks is gone.
@@ -495,7 +468,6 @@ const LONGEST_QUEUE: usize = 10_000;
 const AT_ONCE: usize = 100;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Default for LogTimes {
     fn default() -> Self {

@@ -3,15 +3,11 @@
 use super::digest;
 use crate::{
     cache::Cache,
+    random,
     store::{Store, StoreKey},
 };
 use http::HeaderMap;
-use std::{
-    fmt,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// The right to fill, given back when it is dropped.
 pub(crate) struct Lease {
@@ -39,9 +35,9 @@ impl Cache {
         let Some(tier) = self.0.tiers.all.last().filter(|tier| tier.store.is_available()) else {
             return Leased::Unknown;
         };
-        let nominated = self.0.tiers.nominated(key, self.nominated(key));
+        let nominated = self.stored_by(key);
         let place = self.0.tiers.places.lease(key, &digest(&nominated, request));
-        let token = token();
+        let token = random::bytes();
         // Made before the answer: if that is lost, what may have been taken is given back.
         let mut lease = Lease { store: Arc::clone(&tier.store), place: place.clone(), token, ours: true };
         match tier.store.lease(&place, &token, ttl).await {
@@ -76,12 +72,4 @@ impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("place", &self.place).finish_non_exhaustive()
     }
-}
-
-fn token() -> [u8; 16] {
-    let mut token = [0; 16];
-    for half in token.chunks_exact_mut(8) {
-        half.copy_from_slice(&RandomState::new().hash_one(std::process::id()).to_le_bytes());
-    }
-    token
 }

@@ -107,14 +107,6 @@ impl Tiers {
         }
     }
 
-    /// What selects the variants of a resource, as far as it is known.
-    fn nominated(&self, key: &[u8], here: Box<[HeaderName]>) -> Arc<[HeaderName]> {
-        match here.is_empty() {
-            true => self.signposts.get(self.signposts.hash(key)).unwrap_or_default(),
-            false => here.into(),
-        }
-    }
-
     /// Takes note of what a signpost says.
     pub(super) fn learn(&self, key: &[u8], nominated: &[HeaderName]) {
         let hash = self.signposts.hash(key);
@@ -133,6 +125,12 @@ impl Cache {
     #[inline]
     pub(crate) fn has_stores(&self) -> bool {
         !self.0.tiers.is_empty()
+    }
+
+    /// Whether they take part in what is, or is not, for memory alone.
+    #[inline]
+    pub(crate) fn uses_stores(&self, memory_only: bool) -> bool {
+        !memory_only && self.has_stores()
     }
 
     /// What the stores have under this key for a request with these fields, of which this node knows whether it was
@@ -179,7 +177,7 @@ impl Cache {
         request: &HeaderMap,
     ) -> Result<Option<Parcel>, &'static str> {
         let (since, Tiers { places, .. }) = (Moment::now(), &self.0.tiers);
-        let known = self.0.tiers.nominated(key, self.nominated(key));
+        let known = self.stored_by(key);
         let first = places.resource(key);
         // The variant and the signpost at once, where it is known which one it will be.
         let guess = (!known.is_empty()).then(|| places.variant(key, &digest(&known, request)));
@@ -223,6 +221,12 @@ impl Cache {
     pub(crate) fn arrival(&self, parcel: &Parcel) -> Option<Timestamp> {
         let now = self.now();
         (parcel.received <= now.saturating_add(CLOCKS_DIFFER)).then(|| parcel.received.min(now))
+    }
+
+    /// The fields that select the variants of a resource in the stores, as far as they are known.
+    fn stored_by(&self, key: &[u8]) -> Arc<[HeaderName]> {
+        let (here, signposts) = (self.nominated(key), &self.0.tiers.signposts);
+        if here.is_empty() { signposts.get(signposts.hash(key)).unwrap_or_default() } else { here.into() }
     }
 
     fn open(&self, place: &StoreKey, bytes: Bytes) -> Result<Sealed, &'static str> {

@@ -1,7 +1,6 @@
 //! What is kept where in a store.
 
-use crate::store::StoreKey;
-use std::fmt::Write;
+use crate::{hex::hex, store::StoreKey};
 
 /// The keys of a namespace in a store: `larder:<namespace>:1:{<digest>}`, with `:<digest>` for a variant. What is in braces
 /// keeps a resource and its variants together in a cluster; the number is that of the layout.
@@ -27,7 +26,7 @@ impl Places {
     pub(crate) fn variant(&self, key: &[u8], digest: &[u8; 16]) -> StoreKey {
         let mut text = self.text(key);
         text.push(':');
-        write_hex(digest, &mut text);
+        text.push_str(&hex(digest));
         key_of(text)
     }
 
@@ -35,14 +34,14 @@ impl Places {
     pub(crate) fn lease(&self, key: &[u8], digest: &[u8; 16]) -> StoreKey {
         let mut text = self.text(key);
         text.push_str(":lease:");
-        write_hex(digest, &mut text);
+        text.push_str(&hex(digest));
         key_of(text)
     }
 
     fn text(&self, key: &[u8]) -> String {
         let mut text = String::with_capacity(self.0.len() + 66);
         text.push_str(&self.0);
-        write_hex(&blake3::hash(key).as_bytes()[..16], &mut text);
+        text.push_str(&hex(&blake3::hash(key).as_bytes()[..16]));
         text.push('}');
         text
     }
@@ -51,13 +50,6 @@ impl Places {
 fn key_of(text: String) -> StoreKey {
     // A namespace has up to 128 printable letters, and the rest is ours.
     StoreKey::new(text).expect("a key of a store is printable and short")
-}
-
-fn write_hex(bytes: &[u8], text: &mut String) {
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
 }
 
 const LAYOUT: u8 = 1;

@@ -23,7 +23,7 @@ impl Cache {
                 tier.told.reason(StoreError::Resting.as_str());
                 continue;
             }
-            let varies = !self.0.tiers.nominated(&write.key, self.nominated(&write.key)).is_empty();
+            let varies = !self.stored_by(&write.key).is_empty();
             // Where others vary, it is found by way of the signpost to them.
             let written = match write.nominated().is_empty() && !varies {
                 true => self.put(tier, write, places.resource(&write.key), Vec::new()).await,
@@ -39,7 +39,7 @@ impl Cache {
     /// Removes what a request with these fields selects.
     pub(super) async fn remove_from_stores(&self, key: &[u8], request: &HeaderMap) {
         let Tiers { all, places, .. } = &self.0.tiers;
-        let nominated = self.0.tiers.nominated(key, self.nominated(key));
+        let nominated = self.stored_by(key);
         let place = match nominated.is_empty() {
             true => places.resource(key),
             false => places.variant(key, &digest(&nominated, request)),

@@ -10,7 +10,7 @@ use crate::{
     key::{Key, Said},
     outcome::NotStored,
     semantics::{date::Timestamp, reuse::Lifespan},
-    store::{Kind as Stored, Parcel},
+    store::{Kind as Stored, Parcel, YEAR},
 };
 use bytes::Bytes;
 use http::HeaderMap;
@@ -18,13 +18,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Duration,
 };
 
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
     /// What the stores have of it, if that is fresh and younger than this; then it is in memory too.
     pub(super) async fn find_in_stores(&self, site: &Site, before: Option<Timestamp>) -> Option<Arc<Entry>> {
-        if self.memory_only || !site.cache.has_stores() {
+        if !site.cache.uses_stores(self.memory_only) {
             return None;
         }
         let parcel = site.cache.fetch(Stored::Value, site.key.as_bytes(), &HeaderMap::new(), before).await?;
@@ -75,7 +74,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
 
     /// Has it written to the stores.
     pub(super) fn write_soon(&self, site: &Site, entry: &Arc<Entry>, value: &Arc<T>) {
-        if self.memory_only || !site.cache.has_stores() {
+        if !site.cache.uses_stores(self.memory_only) {
             return;
         }
         let value = Arc::clone(value);
@@ -92,6 +91,3 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
         });
     }
 }
-
-/// Longer than this nothing is used, whatever it says of itself.
-const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -122,7 +122,7 @@ where
         }
         (stored, act) => (stored, act.unwrap_or(Act::Fetch), forward),
     };
-    let in_stores = cache.has_stores() && !rules.memory_only && !rules.observe_only;
+    let in_stores = cache.uses_stores(rules.memory_only) && !rules.observe_only;
     if !in_stores && directives.as_ref().is_some_and(|request| request.only_if_cached) {
         cache.counters().count(Outcome::Miss);
         RequestStats::note(&parts.extensions, Outcome::Miss);

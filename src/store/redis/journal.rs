@@ -5,13 +5,14 @@
 
 use super::link::{Dedicated, Link, Script};
 use crate::{
+    hex::hex,
     invalidation::{Draft, Epoch, Heading, Journal, Line, NodeId, Reading, RecordId},
+    random,
     store::{StoreError, StoreFuture},
 };
 use redis::{Value, cmd};
 use std::{
-    fmt::{self, Write},
-    hash::{BuildHasher, RandomState},
+    fmt,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -37,7 +38,7 @@ impl RedisJournal {
 
     async fn send(&self, node: NodeId, drafts: &[Draft]) -> Result<Vec<RecordId>, StoreError> {
         let numbers: Vec<String> = drafts.iter().map(|draft| draft.own.to_string()).collect();
-        let (node, expiry, epoch) = (hex(&node.0), EXPIRY.as_millis().to_string(), hex(&new_epoch()));
+        let (node, expiry, epoch) = (hex(&node.0), EXPIRY.as_millis().to_string(), hex(&random::bytes::<16>()));
         let mut arguments: Vec<&[u8]> = vec![epoch.as_bytes(), expiry.as_bytes(), KEPT.as_bytes(), node.as_bytes()];
         for (draft, number) in drafts.iter().zip(&numbers) {
             arguments.extend([number.as_bytes(), draft.text.as_bytes()]);
@@ -94,14 +95,14 @@ impl RedisJournal {
 
     /// Keeps the log from expiring, has it begun if there is none, and tells its last record.
     async fn touch(&self) -> Result<Option<RecordId>, StoreError> {
-        let (expiry, epoch) = (EXPIRY.as_millis().to_string(), hex(&new_epoch()));
+        let (expiry, epoch) = (EXPIRY.as_millis().to_string(), hex(&random::bytes::<16>()));
         let arguments = [epoch.as_bytes(), expiry.as_bytes()];
         let last = self.link.script(&TOUCH, &[&self.key], &arguments, WITHIN).await?;
         text(&last).and_then(record_id).map(Some).ok_or(StoreError::Protocol)
     }
 
     async fn end(&self, lost: Epoch) -> Result<(), StoreError> {
-        let (expiry, epoch, lost) = (EXPIRY.as_millis().to_string(), hex(&new_epoch()), hex(&lost.0));
+        let (expiry, epoch, lost) = (EXPIRY.as_millis().to_string(), hex(&random::bytes::<16>()), hex(&lost.0));
         let arguments = [epoch.as_bytes(), expiry.as_bytes(), lost.as_bytes()];
         self.link.script(&RENEW, &[&self.key], &arguments, WITHIN).await.map(drop)
     }
@@ -262,14 +263,6 @@ fn record_id(text: &str) -> Option<RecordId> {
     Some(RecordId { millis: millis.parse().ok()?, count: count.parse().ok()? })
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     if text.len() != 2 * N || !text.is_ascii() {
@@ -279,15 +272,6 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
     }
     Some(bytes)
-}
-
-/// An epoch that has never been.
-fn new_epoch() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    for half in bytes.chunks_exact_mut(8) {
-        half.copy_from_slice(&RandomState::new().hash_one(std::process::id()).to_le_bytes());
-    }
-    bytes
 }
 
 /// A log that nobody reads or writes for so long is gone: nothing that was stored before is used then.

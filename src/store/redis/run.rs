@@ -1,9 +1,8 @@
 //! Small pieces of concurrency.
 
-use crate::clock::Moment;
+use crate::{clock::Moment, timer};
 use std::{
     future::{Future, poll_fn},
-    hash::{BuildHasher, RandomState},
     pin::pin,
     sync::atomic::{AtomicU64, Ordering},
     task::Poll,
@@ -42,21 +41,9 @@ pub(super) async fn first<T>(one: impl Future<Output = T>, other: impl Future<Ou
     .await
 }
 
-/// The pause before the next trial: random, so that not all clients come at once, and a second at most, so that a server
-/// that is back is soon found.
+/// The pause before the next trial.
 pub(super) fn backoff(trials: u32) -> Duration {
-    if trials == 0 {
-        return Duration::ZERO;
-    }
-    let most = LONGEST.min(Duration::from_millis(25 << trials.min(8)));
-    most / 2 + (most / 2).mul_f64(dice())
-}
-
-/// A random number from 0 to 1.
-fn dice() -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "any number will do")]
-    let dice = (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64;
-    dice
+    if trials == 0 { Duration::ZERO } else { timer::backoff(Duration::from_millis(25), trials) }
 }
 
 /// Keeps tasks running for as long as it lives.
@@ -70,7 +57,7 @@ impl Stop {
     }
 
     /// Ends them.
-    #[allow(dead_code, reason = "for the end of a cache")]
+    #[cfg(test)]
     pub(super) fn stop(&self) {
         self.0.send_replace(true);
     }
@@ -90,8 +77,6 @@ impl Seldom {
     }
 }
 
-const LONGEST: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,12 +84,13 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_second() {
+        let longest = Duration::from_secs(1);
         assert_eq!(backoff(0), Duration::ZERO);
         for trials in 1..200 {
             let pause = backoff(trials);
-            assert!(pause >= Duration::from_millis(25) && pause <= LONGEST, "{trials}: {pause:?}");
+            assert!(pause >= Duration::from_millis(25) && pause <= longest, "{trials}: {pause:?}");
         }
-        assert!(backoff(100) >= LONGEST / 2);
+        assert!(backoff(100) >= longest / 2);
     }
 
     #[test]
