@@ -2,7 +2,8 @@
 //! that changes them.
 //!
 //! `cargo run --example quickstart`, then try the lines that it prints. `PORT=8080` chooses another port than 3000, and
-//! `REDIS_URL=redis://127.0.0.1:6379/1` puts that Redis behind the memory.
+//! `REDIS_URL=redis://127.0.0.1:6379/1` puts that Redis behind the memory, `CACHE_DIR=/tmp/quickstart` a folder on
+//! disk, before Redis if there is one.
 #![allow(clippy::print_stdout, reason = "it tells what to try")]
 
 use axum::{
@@ -14,7 +15,9 @@ use axum::{
     routing::get,
 };
 use larder::{
-    Cache, CacheLayer, Identity, IdentityLayer, Policy, Preset, Redis, StatsLayer, WarmRequest, WarmSource, Warmer,
+    Cache, CacheLayer, Disk, Identity, IdentityLayer, Policy, Preset, Redis, Reporter, StatsLayer, WarmRequest,
+    WarmSource, Warmer,
+    admin::{self, Token},
 };
 use serde_json::{Value, json};
 use std::{
@@ -66,25 +69,41 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Nobody meets a cold dashboard of these two tenants: it is made before the first connection is accepted.
     let tenants = [2, 3].map(|tenant| Identity::new().with_tenant(tenant).with_user("ann"));
     let dashboards = WarmSource::from([WarmRequest::get("/dashboard")]).for_each_identity(tenants);
-    let report = Warmer::new().host(&host).category("dashboards", 1, dashboards).run::<Body>(app.clone()).await;
-    println!("Warmed:\n{report}\n");
+    let warmer = Warmer::new().host(&host).category("dashboards", 1, dashboards);
+    println!("Warmed:\n{}\n", warmer.run::<Body>(app.clone()).await);
 
-    println!("{}", WHAT_TO_TRY.replace("HOST", &host));
+    // What goes on, why, and what to change: for whoever has the token. A report every six hours.
+    let (token, secret) = match env::var("CACHE_ADMIN_TOKEN") {
+        Ok(secret) => (Token::new(&secret), secret),
+        Err(_) => Token::random(),
+    };
+    Reporter::new(&cache).start()?;
+    let admin = admin::router([&cache], token).warmer::<Body>(&warmer, app.clone());
+    let app = app.nest_service("/admin/cache", admin).route_service("/health", admin::health([&cache]));
+
+    println!("{}", WHAT_TO_TRY.replace("HOST", &host).replace("TOKEN", &secret));
     axum::serve(listener, app).with_graceful_shutdown(stopped()).await?;
     cache.shutdown(Duration::from_secs(5)).await;
     Ok(())
 }
 
-/// In memory, and in Redis if the environment names one; and where that is.
+/// In memory, and in a folder and in Redis if the environment names them; and where that is.
 async fn open_cache(port: u16) -> Result<(Cache, &'static str), Box<dyn Error>> {
-    if env::var_os("REDIS_URL").is_none() {
+    let (folder, has_redis) = (env::var_os("CACHE_DIR"), env::var_os("REDIS_URL").is_some());
+    if folder.is_none() && !has_redis {
         return Ok((
             Cache::in_memory(64 << 20),
-            "in memory; with REDIS_URL=redis://127.0.0.1:6379/1 in that Redis too",
+            "in memory; with REDIS_URL=redis://127.0.0.1:6379/1 in that Redis too, with CACHE_DIR=/tmp/quickstart on disk",
         ));
     }
-    let builder = Cache::builder().namespace(format!("quickstart-{port}")).memory(64 << 20);
-    let cache = builder.redis(Redis::from_env()?).build()?;
+    let mut builder = Cache::builder().namespace(format!("quickstart-{port}")).memory(64 << 20);
+    if let Some(folder) = folder {
+        builder = builder.disk(Disk::open(folder).bytes(1 << 30));
+    }
+    if has_redis {
+        builder = builder.redis(Redis::from_env()?);
+    }
+    let cache = builder.build()?;
     let is_there = cache.ready(Duration::from_secs(2)).await;
     // The database of this example is new with each start, and knows nothing of what an earlier one has sold. A real one does:
     // then this line would throw away what is good.
@@ -93,8 +112,8 @@ async fn open_cache(port: u16) -> Result<(Cache, &'static str), Box<dyn Error>> 
         _ => {}
     }
     let store = match is_there {
-        true => "in memory and in the Redis of REDIS_URL",
-        false => "in memory: the Redis of REDIS_URL does not answer yet",
+        true => "in memory, and in what CACHE_DIR and REDIS_URL say",
+        false => "in memory: what CACHE_DIR and REDIS_URL say cannot be used yet",
     };
     Ok((cache, store))
 }
@@ -267,6 +286,10 @@ A new price: the product, the list and the dashboard are out of the cache.
   curl -i http://HOST/products/1
   curl -i http://HOST/dashboard
 
-What the cache has done:
+What the cache has done, and what can be done about it, in a browser; the token in the address is new with each start:
+  http://HOST/admin/cache/#token=TOKEN
+
+The same by numbers:
   curl http://HOST/stats
+  curl http://HOST/health
 ";

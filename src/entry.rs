@@ -1,15 +1,21 @@
 //! A stored response: head, body, trailers, and what decides whether it may be served.
 
+mod told;
+
+pub(crate) use told::Told;
+
 use crate::{
     invalidation::{Checked, Claim, Footprint, Seq, Tags},
+    outcome::Outcome,
     policy::{RefreshRules, Rules, is_due, refresh_from},
     semantics::{
         cache_control_writer::{CacheControl, ForCaches},
         date::{Timestamp, http_date},
         fields::strip_connection_fields,
-        reuse::Lifespan,
+        reuse::{Lifespan, Reuse},
         storable::{SetCookie, Storable, allows_credentials},
     },
+    tally::Usage,
 };
 use bytes::Bytes;
 use http::{
@@ -63,6 +69,9 @@ pub(crate) struct Entry {
     pub(crate) handler: Option<Arc<Rules>>,
     pub(crate) checked: Checked,
     pub(crate) refresh: Gate,
+    /// How often it is used, and who is told.
+    pub(crate) usage: Usage,
+    pub(crate) told: Told,
     /// From here on a hit may have to start a refresh, although it is fresh.
     pub(crate) refresh_from: Timestamp,
     received: Timestamp,
@@ -99,14 +108,16 @@ pub(crate) struct Origin {
     pub(crate) handler: Option<Arc<Rules>>,
     pub(crate) adapted: Option<Duration>,
     pub(crate) fill_time: Duration,
+    pub(crate) usage: Usage,
 }
 
 /// How long a value lives, and when it is refreshed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) lifespan: Lifespan,
     pub(crate) early: RefreshRules,
     pub(crate) fill_time: Duration,
+    pub(crate) usage: Usage,
 }
 
 /// How an entry is kept, as the policy says.
@@ -173,12 +184,14 @@ impl Entry {
             handler: origin.handler,
             checked: Checked::default(),
             refresh: Gate::default(),
+            usage: origin.usage,
+            told: Told::default(),
         }
     }
 
     /// An entry that holds a value.
     pub(crate) fn of_value(held: Held, life: Life, claim: (Footprint, Tags, Seq), started: u64) -> Self {
-        let Life { lifespan, early, fill_time } = life;
+        let Life { lifespan, early, fill_time, usage } = life;
         let (footprint, tags, stamp) = claim;
         Self {
             status: StatusCode::OK,
@@ -200,6 +213,8 @@ impl Entry {
             handler: None,
             checked: Checked::default(),
             refresh: Gate::default(),
+            usage,
+            told: Told::default(),
             refresh_from: refresh_from(&lifespan, early, fill_time),
             received: lifespan.born,
             early,
@@ -229,17 +244,25 @@ impl Entry {
         self.received
     }
 
+    /// It has answered a request.
+    #[inline]
+    pub(crate) fn is_used(&self, outcome: Outcome, before: u64) {
+        let bytes = self.value.as_ref().map_or(self.body.len(), |held| held.bytes);
+        self.usage.is_used(outcome, before, bytes);
+    }
+
     /// Whether it is to be looked for in the stores before it is served again.
     #[inline]
     pub(crate) fn is_to_be_compared(&self, now: Timestamp) -> bool {
         self.compare_at.load(Ordering::Relaxed) <= now.as_unix_millis()
     }
 
-    /// It was looked for in the stores. True if that was due, and it is fresh.
-    pub(crate) fn compared(&self, now: Timestamp) -> bool {
-        let due = self.is_to_be_compared(now);
+    /// It was looked for in the stores. True if that was due, because it `has_changed` or for its time, and it may be served
+    /// without asking anybody.
+    pub(crate) fn compared(&self, now: Timestamp, has_changed: bool) -> bool {
+        let due = has_changed || self.is_to_be_compared(now);
         self.compare_at.store(compare_at(self.memory_ttl, now), Ordering::Relaxed);
-        due && self.lifespan().is_fresh(now)
+        due && matches!(self.lifespan().reuse(None, now), Reuse::Fresh | Reuse::WhileRevalidating)
     }
 
     /// When its fill began, at the latest.
@@ -260,8 +283,13 @@ impl Entry {
         self
     }
 
-    /// Whether a hit now has to start a refresh, although it is fresh. `random` is from 0 up to 1.
-    pub(crate) fn wants_refresh(&self, now: Timestamp, random: f64) -> bool {
+    /// Whether a hit now has to start a refresh, although it is fresh. `random` gives from 0 up to 1.
+    #[inline]
+    pub(crate) fn is_due(&self, now: Timestamp, random: impl FnOnce() -> f64) -> bool {
+        now >= self.refresh_from && self.wants_refresh(now, random())
+    }
+
+    fn wants_refresh(&self, now: Timestamp, random: f64) -> bool {
         is_due(&Lifespan { born: self.received, ..self.lifespan() }, self.early, self.fill_time, now, random)
     }
 

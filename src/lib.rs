@@ -143,14 +143,25 @@
 //!
 //! [Operating](guides::operating) tells how to set Redis up, and what its failures look like.
 //!
+//! # Why
+//!
+//! [`CacheLayer::explain`] tells what would become of a request, step by step, and changes nothing; [`StatsLayer`] what
+//! became of it, in `X-Cache-Explain`. [`Policy::verify`] has some hits compared with what the handler says at that moment, and
+//! [`Cache::mismatches`] names what is not in the key.
+//!
 //! The guides go further: [safe authenticated caching](guides::safe_authenticated_caching),
-//! [what to cache](guides::what_to_cache), [refreshing](guides::refreshing) and [operating](guides::operating).
+//! [what to cache](guides::what_to_cache), [refreshing](guides::refreshing), [operating](guides::operating) and
+//! [explaining](guides::explaining), [monitoring](guides::monitoring), [the command line](guides::command_line).
 //!
 //! # Features
 //!
 //! | feature | default | what it does |
 //! |---|---|---|
+//! | `admin` | no | [`admin`]: a tower service with a JSON API and a dashboard, to see and to manage caches |
 //! | `axum` | yes | keys use the path as the client sent it, also inside `Router::nest` |
+//! | `metrics` | no | what is counted is told through the [`metrics`](https://docs.rs/metrics) facade |
+//! | `cli` | no | the program `larder`: [a command line](guides::command_line) for whoever operates the application |
+//! | `disk` | no | [`Disk`]: a store in a folder of this machine, which a restart finds again |
 //! | `encrypt` | no | [`KeyRing`]: what leaves the process is encrypted |
 //! | `redis` | no | [`Redis`]: a store that several processes share, over one server, sentinels or a cluster |
 //! | `redis-tls` | no | TLS for it |
@@ -161,8 +172,14 @@
 //! Without `axum`, a layer inside a `nest` sees the path without its prefix, and two nests with the same inner paths
 //! would share: leave the feature on, or set [`Policy::uri`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![cfg_attr(not(all(feature = "test-util", feature = "encrypt")), allow(rustdoc::broken_intra_doc_links))]
+#![cfg_attr(
+    not(all(feature = "admin", feature = "test-util", feature = "encrypt")),
+    allow(rustdoc::broken_intra_doc_links)
+)]
 
+mod account;
+#[cfg(feature = "admin")]
+pub mod admin;
 mod bust;
 mod cache;
 mod clock;
@@ -171,6 +188,7 @@ mod config;
 mod credentials;
 mod daily;
 mod entry;
+mod export;
 mod hex;
 mod identity;
 mod invalidation;
@@ -183,6 +201,7 @@ mod request_stats;
 pub mod semantics;
 mod store;
 mod sync;
+mod tally;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod timer;
@@ -190,12 +209,16 @@ mod warm;
 
 pub use bust::bust;
 pub use cache::{
-    Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, Changes, Changing, ConfigError, Invalidated,
-    LogCounts, OneChange, Preview, Schedule, Shutdown, Stats, StoreCounts, Value, ValueCall,
+    Advice, AdviceKind, Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, Changes, Changing, ConfigError,
+    Coverage, Difference, Explanation, HistorySample, HistorySpan, Holding, Invalidated, LogCounts, Metrics, Mismatch,
+    OneChange, PolicyKind, PolicyMetrics, Preview, Regression, Report, Reporter, Reporting, Schedule, Shutdown, Stats,
+    StoreCounts, Stored, StoredEntry, StoredPage, StoredState, Suspects, TenantMetrics, UncachedRoute, Value,
+    ValueCall, Windows,
 };
 #[cfg(feature = "toml")]
 pub use config::Config;
 pub use daily::daily_at;
+pub use export::prometheus;
 pub use identity::Identity;
 pub use invalidation::{ChangeKind, Changed, Dependencies, InvalidateError, Invalidates, Selector, Tags};
 pub use key::UtcOffset;
@@ -208,13 +231,16 @@ pub use layers::identity::{IdentityFuture, IdentityLayer, IdentityService};
 pub use layers::invalidate::{InvalidateFuture, InvalidateLayer, InvalidateService};
 pub use layers::stats::{StatsFuture, StatsLayer, StatsService};
 pub use outcome::{Bypass, NotStored, Outcome};
-pub use policy::{Effective, NamedPolicy, Policy, PolicyError, PolicyTable, Preset, RequestDirectives};
+pub use policy::{Effective, NamedPolicy, Objective, Policy, PolicyError, PolicyTable, Preset, RequestDirectives};
 pub use semantics::cache_control_writer::CacheControl;
+#[cfg(feature = "disk")]
+pub use store::Disk;
 #[cfg(feature = "redis")]
 pub use store::Redis;
 pub use store::{Cursor, Page, Store, StoreError, StoreFuture, StoreKey, StoreStats};
 #[cfg(feature = "encrypt")]
 pub use store::{KeyRing, KeyRingError};
+pub use tally::{Counts, Event, Latency, Observe};
 pub use warm::{
     SitemapError, WarmPlan, WarmProgress, WarmReport, WarmRequest, WarmResponse, WarmSchedule, WarmSource,
     WarmedCategory, Warmer, Warming,
@@ -238,6 +264,18 @@ pub mod fuzzing {
 /// Guides, for reading. They are the pages of `docs/`, and their examples are tests.
 #[cfg(any(doc, doctest))]
 pub mod guides {
+    #[doc = include_str!("../docs/explaining.md")]
+    pub mod explaining {}
+
+    #[doc = include_str!("../docs/monitoring.md")]
+    pub mod monitoring {}
+
+    #[doc = include_str!("../docs/command-line.md")]
+    pub mod command_line {}
+    #[cfg(feature = "admin")]
+    #[doc = include_str!("../docs/administration.md")]
+    pub mod administration {}
+
     #[doc = include_str!("../docs/operating.md")]
     pub mod operating {}
 

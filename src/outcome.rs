@@ -1,7 +1,7 @@
 //! What came of a request, in the words of RFC 9211, and every reason there is for it.
 
 use crate::semantics::{storable::Refusal, target::Ambiguous};
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 /// What the cache did with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -220,7 +220,13 @@ impl NotStored {
         }
     }
 
-    pub(crate) fn all() -> impl Iterator<Item = Self> {
+    /// All reasons, in one order.
+    pub(crate) fn every() -> &'static [Self] {
+        static ALL: LazyLock<Box<[NotStored]>> = LazyLock::new(|| NotStored::all().collect());
+        &ALL
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
         let refused = Refusal::ALL.into_iter().map(Self::Refused);
         refused.chain([
             Self::TooLarge,

@@ -1,8 +1,12 @@
 //! What is counted during one request.
 
-use crate::outcome::Outcome;
+use crate::{
+    account::Account,
+    outcome::{Bypass, Outcome},
+};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use std::{
+    borrow::Cow,
     fmt::Write,
     future::Future,
     sync::{
@@ -24,7 +28,7 @@ struct Counts {
     sets: AtomicU32,
     /// Those of the sets that were of values.
     value_sets: AtomicU32,
-    outcome: Mutex<Option<Outcome>>,
+    account: Mutex<Option<Account>>,
     key: OnceLock<String>,
     warm: Option<Warm>,
 }
@@ -69,8 +73,8 @@ impl RequestStats {
 
     /// What became of the request, and whether a response was accepted for storage.
     pub(crate) fn told(&self) -> (Option<Outcome>, bool) {
-        let outcome = *self.0.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        (outcome, self.0.sets.load(Relaxed) > self.0.value_sets.load(Relaxed))
+        let account = self.0.account.lock().unwrap_or_else(PoisonError::into_inner);
+        (account.as_ref().map(|account| account.outcome), self.0.sets.load(Relaxed) > self.0.value_sets.load(Relaxed))
     }
 
     /// Hits, misses and sets.
@@ -78,10 +82,11 @@ impl RequestStats {
         [&self.0.hits, &self.0.misses, &self.0.sets].map(|count| count.load(Relaxed))
     }
 
-    /// Tells it what a cache did with the request with these extensions.
-    pub(crate) fn note(extensions: &Extensions, outcome: Outcome) {
+    /// Tells it that a cache took no part in the request with these extensions.
+    pub(crate) fn bypassed(extensions: &Extensions, reason: Bypass, policy: Option<&Cow<'static, str>>) {
         if let Some(stats) = Self::of(extensions) {
-            stats.outcome(outcome);
+            stats.outcome(Outcome::Bypass);
+            stats.tell(|account| (account.reason, account.policy) = (Some(reason.as_str()), policy.cloned()));
         }
     }
 
@@ -134,7 +139,14 @@ impl RequestStats {
     /// is the outermost that knows.
     pub(crate) fn outcome(&self, outcome: Outcome) {
         self.value(outcome);
-        *self.0.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        *self.0.account.lock().unwrap_or_else(PoisonError::into_inner) = Some(Account::of(outcome));
+    }
+
+    /// Adds to what was told last of the request itself.
+    pub(crate) fn tell(&self, add: impl FnOnce(&mut Account)) {
+        if let Some(account) = &mut *self.0.account.lock().unwrap_or_else(PoisonError::into_inner) {
+            add(account);
+        }
     }
 
     /// The key of the request. Of several caches the one that tells it first is the outermost.
@@ -144,12 +156,13 @@ impl RequestStats {
 
     /// Writes all that is known, and takes out what somebody else has written.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        for name in [X_CACHE, X_CACHE_HITS, X_CACHE_MISSES, X_CACHE_SETS, X_CACHE_KEY] {
+        for name in [X_CACHE, X_CACHE_HITS, X_CACHE_MISSES, X_CACHE_SETS, X_CACHE_KEY, X_CACHE_EXPLAIN] {
             headers.remove(name);
         }
-        let Counts { hits, misses, sets, outcome, key, .. } = &*self.0;
-        if let Some(outcome) = *outcome.lock().unwrap_or_else(PoisonError::into_inner) {
-            headers.insert(X_CACHE, HeaderValue::from_static(word(outcome)));
+        let Counts { hits, misses, sets, account, key, .. } = &*self.0;
+        if let Some(account) = &*account.lock().unwrap_or_else(PoisonError::into_inner) {
+            headers.insert(X_CACHE, HeaderValue::from_static(word(account.outcome)));
+            headers.extend(account.line().map(|line| (X_CACHE_EXPLAIN, line)));
         }
         for (name, count) in [(X_CACHE_HITS, hits), (X_CACHE_MISSES, misses), (X_CACHE_SETS, sets)] {
             headers.insert(name, HeaderValue::from(count.load(Relaxed)));
@@ -188,6 +201,7 @@ const X_CACHE_HITS: HeaderName = HeaderName::from_static("x-cache-hits");
 const X_CACHE_MISSES: HeaderName = HeaderName::from_static("x-cache-misses");
 const X_CACHE_SETS: HeaderName = HeaderName::from_static("x-cache-sets");
 const X_CACHE_KEY: HeaderName = HeaderName::from_static("x-cache-key");
+const X_CACHE_EXPLAIN: HeaderName = HeaderName::from_static("x-cache-explain");
 
 #[cfg(test)]
 mod tests {
@@ -212,8 +226,13 @@ mod tests {
         ] {
             let stats = RequestStats::default();
             stats.outcome(outcome);
-            let expected =
-                [("x-cache", word), ("x-cache-hits", hits), ("x-cache-misses", misses), ("x-cache-sets", "0")];
+            let expected = [
+                ("x-cache", word),
+                ("x-cache-explain", outcome.as_str()),
+                ("x-cache-hits", hits),
+                ("x-cache-misses", misses),
+                ("x-cache-sets", "0"),
+            ];
             assert_eq!(written(&stats), expected.map(|(name, value)| (name.to_owned(), value.to_owned())), "{outcome}");
         }
     }
@@ -221,14 +240,14 @@ mod tests {
     #[test]
     fn what_somebody_else_wrote_goes() {
         let mut headers = HeaderMap::new();
-        for name in [X_CACHE, X_CACHE_KEY, X_CACHE_HITS] {
+        for name in [X_CACHE, X_CACHE_KEY, X_CACHE_HITS, X_CACHE_EXPLAIN] {
             headers.append(&name, HeaderValue::from_static("spoof"));
             headers.append(&name, HeaderValue::from_static("spoof"));
         }
         let stats = RequestStats::default();
         stats.set();
         stats.write(&mut headers);
-        assert!(!headers.contains_key(X_CACHE) && !headers.contains_key(X_CACHE_KEY));
+        assert!([X_CACHE, X_CACHE_KEY, X_CACHE_EXPLAIN].iter().all(|name| !headers.contains_key(name)));
         assert_eq!(headers.get_all(X_CACHE_HITS).iter().collect::<Vec<_>>(), ["0"]);
         assert_eq!(headers[X_CACHE_SETS], "1");
     }
@@ -242,7 +261,10 @@ mod tests {
         stats.outcome(Outcome::Miss);
         let mut headers = HeaderMap::new();
         stats.write(&mut headers);
-        assert_eq!(headers[X_CACHE], "MISS");
+        assert_eq!(
+            (&headers[X_CACHE], &headers[X_CACHE_EXPLAIN]),
+            (&"MISS".parse().unwrap(), &"miss".parse().unwrap())
+        );
         assert_eq!((&headers[X_CACHE_HITS], &headers[X_CACHE_MISSES]), (&"1".parse().unwrap(), &"1".parse().unwrap()));
         assert_eq!(headers[X_CACHE_KEY], "outer%20key%20%C3%A9%0D%0A");
     }

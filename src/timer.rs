@@ -55,6 +55,16 @@ pub(crate) fn backoff(first: Duration, failures: u32) -> Duration {
     longest / 2 + (longest / 2).mul_f64(random::fraction())
 }
 
+/// What takes long comes to, made where it keeps nobody waiting; nothing if it panics.
+#[cfg(feature = "admin")]
+pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => runtime.spawn_blocking(work).await.ok(),
+        // There is no other place.
+        Err(_) => Some(work()),
+    }
+}
+
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
 fn timer(span: Duration) -> Option<Sleep> {

@@ -184,6 +184,17 @@ fn tables_that_there_are_not() {
 #[test]
 fn what_is_wrong_with_a_cache() {
     let cases = [
+        ("disk = ''", "line 2: caches.api.disk = '': Disk::open(\"\"): this is no path of a folder"),
+        ("disk = true", "line 2: caches.api.disk = true: the path of a folder in quotes, or a table with `path`, is"),
+        ("[caches.api.disk]\nbytes = 1", "line 2: caches.api.disk: nothing says where it is: add path = "),
+        (
+            "[caches.api.disk]\npath = '/x'\nbytes = 1",
+            "line 4: caches.api.disk.bytes = 1: Disk::open(\"/x\"): bytes(1): between 1 MiB and 2^50 are possible",
+        ),
+        (
+            "[caches.api.disk]\npath = '/x'\ncapacity = 1",
+            "line 4: caches.api.disk.capacity = 1: no such key: write bytes = \"4 GiB\"",
+        ),
         ("redis = 'http://:pw@x'", "line 2: caches.api.redis: "),
         ("redis = 6379", "line 2: caches.api.redis: a URL in quotes, or a table with `url`, `cluster` or `sentinel`"),
         ("redis_url = 'redis://x'", "line 2: caches.api.redis_url: no such key: write redis = \"redis://..\", or ["),
@@ -305,7 +316,8 @@ fn a_redis_is_described_in_each_way() {
         "[caches.api.redis]\ncluster = ['redis://a', 'redis://b:7000']\ndatabase = 0",
         "[caches.api.redis]\nsentinel = ['redis://a:26379', 'redis://b:26379']\ngroup = '${CARGO_PKG_NAME}'",
         "[caches.api.redis]\nurl = 'rediss://a'\nusername = 'app'\npassword = '${CARGO_PKG_NAME}'\ndatabase = 2\n\
-         budget = '20ms'\nconnections = 2\nqueue = [100, '1 MiB']\nbreaker = [3, '500ms']\nsample_every = '10s'",
+         budget = '20ms'\nconnections = 2\nqueue = [100, '1 MiB']\nbreaker = [3, '500ms']\nsample_every = '10s'\n\
+         client_tracking = true",
     ] {
         let config = Config::from_toml(&format!("[caches.api]\n{redis}")).unwrap_or_else(|error| panic!("{error}"));
         assert!(config.caches()["api"].stats().log.is_some(), "{redis}");
@@ -415,6 +427,9 @@ fn what_is_wrong_with_a_policy() {
         ("jitter = '0.1'", "jitter = '0.1': a number, without quotes, is expected"),
         ("jitter = 0.7", "jitter = 0.7: jitter(0.7): a fraction of the lifetime"),
         ("eager_refresh = 80", "eager_refresh = 80: eager_refresh(80.0): a fraction of the lifetime"),
+        ("verify = 0", "verify = 0: verify(0.0): a fraction of the hits, more than 0 and at most 1"),
+        ("verify = '1%'", "verify = '1%': a number, without quotes, is expected"),
+        ("verify_ignoring = ['x']", "verify_ignoring = ['x']: verify_ignoring(..) without verify(..)"),
         ("xfetch = nan", "xfetch = nan: xfetch(NaN): more than 0 and at most 100"),
         (
             "adaptive_lifetime = '10s'",

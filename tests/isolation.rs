@@ -41,7 +41,19 @@ fn answering(answer: impl Fn(&Request<Body>) -> Response<Body> + Clone + Send + 
 
 /// A cache that learns from the extensions of the request who asks.
 fn cached(cache: &Cache, policy: impl Into<PolicyTable>, inner: &App) -> App {
-    boxed(CacheLayer::new(cache, policy).layer(inner.clone()))
+    told(cache, boxed(CacheLayer::new(cache, policy).layer(inner.clone())))
+}
+
+/// Tells of each request before it comes.
+fn told(cache: &Cache, app: App) -> App {
+    let cache = cache.clone();
+    boxed(service_fn(move |request| {
+        let (cache, app) = (cache.clone(), app.clone());
+        async move {
+            behind::request(&cache).await;
+            app.oneshot(request).await
+        }
+    }))
 }
 
 fn get(uri: &str, fields: &[(&str, &str)]) -> Request<Body> {

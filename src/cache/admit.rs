@@ -127,13 +127,7 @@ impl Facts {
 }
 
 /// The verdict on a request, before anything is looked up.
-pub(crate) fn admit(
-    rules: &Rules,
-    parts: &Parts,
-    body: BodyFacts,
-    now: &dyn Fn() -> Timestamp,
-    key: &mut KeyBuf,
-) -> Admission {
+fn admit(rules: &Rules, parts: &Parts, body: BodyFacts, now: &dyn Fn() -> Timestamp, key: &mut KeyBuf) -> Admission {
     let mut facts = Facts::of(&parts.headers);
     if facts.has(Facts::METHOD_OVERRIDE) || parts.uri.query().is_some_and(names_a_method) {
         return Admission::Bypass(Bypass::MethodOverride, Some(Box::new(Change::of(rules, parts))));
@@ -160,6 +154,22 @@ pub(crate) fn admit(
     match write_key(rules, parts, None, &mut facts, now, key) {
         Ok(()) => Admission::Lookup(facts),
         Err(reason) => Admission::Bypass(reason, None),
+    }
+}
+
+/// The same, where something said before that a request is not to be looked up.
+pub(crate) fn admit_or_pass(
+    rules: &Rules,
+    passing: Option<Bypass>,
+    parts: &Parts,
+    body: BodyFacts,
+    now: &dyn Fn() -> Timestamp,
+    key: &mut KeyBuf,
+) -> Admission {
+    match (admit(rules, parts, body, now, key), passing) {
+        (Admission::Bypass(_, change), Some(reason)) => Admission::Bypass(reason, change),
+        (_, Some(reason)) => Admission::Bypass(reason, None),
+        (admission, None) => admission,
     }
 }
 

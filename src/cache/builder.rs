@@ -2,13 +2,18 @@
 
 use super::{
     Background, Cache, Inner, StatusLine,
+    book::Book,
     collapse::FillFlights,
     counters::Counters,
+    heard::Hearing,
+    kept::Past,
     log::{Log, LogTimes},
     tiers::Tiers,
     uncacheable::Uncacheable,
     uses::Uses,
 };
+#[cfg(feature = "disk")]
+use crate::store::Disk;
 #[cfg(feature = "encrypt")]
 use crate::store::KeyRing;
 #[cfg(feature = "redis")]
@@ -18,12 +23,11 @@ use crate::{
     entry::FROM_A_STORE,
     invalidation::{Dependencies, Journal, Ledger, Limits},
     policy::{Policy, PolicyError, Rules, check_word},
-    store::{Codec, Memory, Sizes, Store},
+    store::{Codec, Memory, Sizes, Store, Teller},
+    tally::{Observe, Watch},
 };
 use std::{
-    collections::BTreeMap,
     fmt,
-    ops::Index,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -42,7 +46,8 @@ use tokio::sync::Semaphore;
 #[derive(Clone, Debug)]
 #[must_use = "call `build` to get a cache"]
 pub struct CacheBuilder {
-    namespace: String,
+    pub(super) name: String,
+    pub(super) namespace: String,
     version: Option<String>,
     memory: usize,
     entries: Option<usize>,
@@ -57,12 +62,15 @@ pub struct CacheBuilder {
     background_timeout: Duration,
     journal: Option<Arc<dyn Journal>>,
     stores: Vec<Arc<dyn Store>>,
+    #[cfg(feature = "disk")]
+    disk: Option<Disk>,
     #[cfg(feature = "redis")]
     redis: Option<Redis>,
     #[cfg(feature = "redis")]
     shared_log: Option<Redis>,
     codec: Codec,
     log_times: LogTimes,
+    watch: Watch,
 }
 
 /// Whether responses say what the cache did, in `Cache-Status` (RFC 9211).
@@ -91,6 +99,7 @@ impl ConfigError {
 impl CacheBuilder {
     pub(super) fn new() -> Self {
         Self {
+            name: "default".to_owned(),
             namespace: "larder".to_owned(),
             version: None,
             memory: 64 * MIB,
@@ -106,12 +115,15 @@ impl CacheBuilder {
             background_timeout: Duration::from_secs(300),
             journal: None,
             stores: Vec::new(),
+            #[cfg(feature = "disk")]
+            disk: None,
             #[cfg(feature = "redis")]
             redis: None,
             #[cfg(feature = "redis")]
             shared_log: None,
             codec: Codec { compress_from: Some(4096), ring: None, largest: usize::MAX },
             log_times: LogTimes::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -178,6 +190,12 @@ impl CacheBuilder {
         self
     }
 
+    /// Has somebody hear of what this cache does, as it does it. Several hear it in the order in which they were given.
+    pub fn observe(mut self, observer: impl Observe) -> Self {
+        self.watch = self.watch.with(observer);
+        self
+    }
+
     /// What depends on what, for [`Cache::changed`]. Default: nothing but what policies say by
     /// [`depends_on`](Policy::depends_on).
     pub fn dependencies(mut self, dependencies: Dependencies) -> Self {
@@ -216,10 +234,31 @@ impl CacheBuilder {
     /// A store behind the memory tier. Several are asked in the order in which they were given.
     ///
     /// What is in a store is used only as long as it is known what has been invalidated since. A store alone is an extension of
-    /// the memory of this process: it takes a log, as [`redis`](CacheBuilder::redis) brings one, for processes to share it, or to
-    /// find it again after a restart.
+    /// the memory of this process: it takes a log, as `redis` and `disk` bring one, for processes to share it, or to find it
+    /// again after a restart.
     pub fn store(mut self, store: impl Store) -> Self {
         self.stores.push(Arc::new(store));
+        self
+    }
+
+    /// A folder on the disk of this machine, behind the memory tier and before Redis, so that a restart starts warm. What is found
+    /// in Redis is written to it too.
+    ///
+    /// Without Redis its log keeps what was invalidated: [`Cache::invalidate`] returns `Ok` when that is on the disk, and after a
+    /// restart, or a `kill -9`, it is invalidated still. With Redis the log is that of Redis.
+    ///
+    /// ```
+    /// use larder::{Cache, Disk};
+    ///
+    /// let cache = Cache::builder().namespace("shop").disk(Disk::open("/var/cache/shop")).build()?;
+    /// # let _ = cache;
+    /// # Ok::<(), larder::ConfigError>(())
+    /// ```
+    ///
+    /// Nothing waits for it: as long as the folder cannot be opened the cache works without it, and says why in its statistics.
+    #[cfg(feature = "disk")]
+    pub fn disk(mut self, disk: Disk) -> Self {
+        self.disk = Some(disk);
         self
     }
 
@@ -350,34 +389,57 @@ impl CacheBuilder {
             tenant_share: self.tenant_share.map(|bytes| bytes as u64),
         });
         let (mut stores, mut journal, mut queue) = (self.stores, self.journal, (1024, 64 << 20));
+        let mut teller: Option<Arc<dyn Teller>> = None;
+        #[cfg(feature = "redis")]
+        let log = self.shared_log.as_ref().or(self.redis.as_ref());
+        let mut log_times = self.log_times;
+        #[cfg(feature = "disk")]
+        if let Some(disk) = &self.disk {
+            #[cfg(feature = "redis")]
+            let other = log.map(Redis::place);
+            #[cfg(not(feature = "redis"))]
+            let other = None;
+            if other.is_none() {
+                // Nobody else writes it: what this process has filled is good whether it can be read or not.
+                log_times.isolation = Duration::MAX;
+                journal = Some(disk.journal(&self.namespace)?);
+            }
+            stores.push(disk.tier(&self.namespace, other)?);
+        }
         #[cfg(feature = "redis")]
         if let Some(redis) = &self.redis {
             stores.push(redis.store()?);
-            journal = Some(redis.journal(&self.namespace)?);
             queue = redis.queue_limits();
+            teller = redis.teller()?;
         }
         #[cfg(feature = "redis")]
-        if let Some(redis) = &self.shared_log {
+        if let Some(redis) = log {
             journal = Some(redis.journal(&self.namespace)?);
         }
-        #[cfg(not(feature = "redis"))]
-        let _ = (&mut stores, &mut journal, &mut queue);
+        // What some features leave as it is.
+        let _ = (&mut stores, &mut journal, &mut queue, &mut log_times, &mut teller);
         let tiers = |codec| Tiers::new(stores, codec, &self.namespace, queue);
         let tiers = tiers(Codec { largest: usize::try_from(memory.largest()).unwrap_or(usize::MAX), ..self.codec });
+        let clock = self.clock.unwrap_or_else(Clock::system);
+        let now = clock.now();
         let cache = Cache(Arc::new(Inner {
             id: IDS.fetch_add(1, Ordering::Relaxed),
+            past: Past::new(&self.namespace, now),
             namespace: self.namespace,
             version: self.version,
             policy: self.policy,
             status: StatusLine::new(self.status),
-            clock: self.clock.unwrap_or_else(Clock::system),
+            clock,
             memory,
             dependencies: self.dependencies,
             ledger: Ledger::new(Limits::default()),
-            log: journal.map_or_else(Log::own, |journal| Log::shared(journal, self.log_times)),
+            log: journal.map_or_else(Log::own, |journal| Log::shared(journal, log_times)),
+            hearing: teller.map(|teller| Hearing::new(teller, &tiers.places)),
             tiers,
-            counters: Counters::new(),
+            counters: Counters::default(),
+            book: Book::open(watch(self.watch).of(&self.name), now),
             observed: super::observe::Observed::default(),
+            verifications: super::verify::Verifications::default(),
             query_rules: std::sync::RwLock::default(),
             searches: Arc::default(),
             fills: AtomicU64::new(FROM_A_STORE + 1),
@@ -412,90 +474,6 @@ impl CacheBuilder {
     }
 }
 
-/// Several caches by name, each with its own size and default policy.
-///
-/// ```
-/// # use larder::{Cache, CacheLayer, Caches, Policy};
-/// # use std::time::Duration;
-/// let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
-/// let caches = Caches::builder()
-///     .cache("query", Cache::builder().default_policy(Policy::fresh_for(minutes(15))))
-///     .cache("api", Cache::builder().default_policy(Policy::fresh_for(minutes(3))))
-///     .build()?;
-/// let layer = CacheLayer::new(&caches["api"], caches["api"].policy());
-/// # let _ = layer;
-/// # Ok::<(), larder::ConfigError>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Caches(Arc<BTreeMap<String, Cache>>);
-
-/// Options of [`Caches`]. Made by [`Caches::builder`].
-#[derive(Clone, Debug, Default)]
-#[must_use = "call `build` to get the caches"]
-pub struct CachesBuilder(Vec<(String, CacheBuilder)>);
-
-impl Caches {
-    /// Caches to be described one by one.
-    pub fn builder() -> CachesBuilder {
-        CachesBuilder::default()
-    }
-
-    /// The cache of this name.
-    pub fn get(&self, name: &str) -> Option<&Cache> {
-        self.0.get(name)
-    }
-
-    /// All caches, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Cache)> {
-        self.0.iter().map(|(name, cache)| (name.as_str(), cache))
-    }
-}
-
-impl Index<&str> for Caches {
-    type Output = Cache;
-
-    /// The cache of this name.
-    ///
-    /// # Panics
-    ///
-    /// If there is none; [`Caches::get`] returns an option.
-    fn index(&self, name: &str) -> &Cache {
-        self.get(name).unwrap_or_else(|| {
-            let names: Vec<_> = self.0.keys().collect();
-            panic!("no cache is named `{name}`: there are {names:?}")
-        })
-    }
-}
-
-impl CachesBuilder {
-    /// Adds a cache. Its namespace is `{namespace}-{name}`, so that no two share keys.
-    pub fn cache(mut self, name: impl Into<String>, cache: CacheBuilder) -> Self {
-        self.0.push((name.into(), cache));
-        self
-    }
-
-    /// The caches.
-    ///
-    /// # Errors
-    ///
-    /// If two have one name, or one cannot be built; the error says which.
-    pub fn build(self) -> Result<Caches, ConfigError> {
-        let mut caches = BTreeMap::new();
-        for (name, mut builder) in self.0 {
-            check_word("cache", Some(&name))?;
-            builder.namespace = format!("{}-{name}", builder.namespace);
-            let cache = builder.build().map_err(|error| ConfigError(format!("cache `{name}`: {error}")))?;
-            if caches.insert(name.clone(), cache).is_some() {
-                return fault(format!("two caches are named `{name}`: give each a name of its own"));
-            }
-        }
-        if caches.is_empty() {
-            return fault("no cache was described: add one with cache(name, Cache::builder())".to_owned());
-        }
-        Ok(Caches(Arc::new(caches)))
-    }
-}
-
 impl From<PolicyError> for ConfigError {
     fn from(error: PolicyError) -> Self {
         Self(error.to_string())
@@ -509,6 +487,17 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Who hears of what a cache does, whatever the application says.
+#[cfg(feature = "metrics")]
+fn watch(watch: Watch) -> Watch {
+    watch.with(crate::export::facade::Times)
+}
+
+#[cfg(not(feature = "metrics"))]
+fn watch(watch: Watch) -> Watch {
+    watch
+}
 
 fn fault<T>(text: String) -> Result<T, ConfigError> {
     Err(ConfigError::new(text))
@@ -545,17 +534,5 @@ mod tests {
         }
         assert!(Cache::builder().memory(64 * 1024).build().is_ok());
         assert!(Cache::builder().memory(64 * 1024).tenant_share(64 * 1024).build().is_ok());
-    }
-
-    #[test]
-    fn several_caches_have_names_of_their_own() {
-        let twice = Caches::builder().cache("api", Cache::builder()).cache("api", Cache::builder());
-        assert!(twice.build().unwrap_err().to_string().contains("two caches are named `api`"));
-        let bad = Caches::builder().cache("api", Cache::builder().memory(1));
-        assert!(bad.build().unwrap_err().to_string().starts_with("cache `api`: memory(1)"));
-        assert!(Caches::builder().build().is_err());
-        let caches = Caches::builder().cache("api", Cache::builder()).cache("query", Cache::builder()).build().unwrap();
-        assert_eq!(caches.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["api", "query"]);
-        assert!(caches.get("other").is_none());
     }
 }

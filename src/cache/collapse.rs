@@ -1,7 +1,7 @@
 //! Which requests share a fill, and what those get who wait for it.
 
 use super::{
-    Cache, Facts,
+    Cache, Facts, Sought,
     flight::{Flights, Joined, Lead, Wait},
     place::Place,
     tape::{Reader, Tape},
@@ -12,9 +12,9 @@ use crate::{
     invalidation::{Checked, Claim, Footprint, Seq, Standing},
     key::KeyBuf,
     policy::Rules,
-    semantics::{no_vary_search::no_vary_search, vary::write_selecting_values},
+    semantics::{cache_status::Forward, no_vary_search::no_vary_search, vary::write_selecting_values},
 };
-use http::{HeaderMap, HeaderName, request::Parts};
+use http::{HeaderMap, HeaderName, Method, request::Parts};
 use smallvec::SmallVec;
 use std::{
     cell::Cell,
@@ -150,6 +150,18 @@ impl Departure {
     }
 }
 
+/// Whether a request for what is not known to be uncacheable waits for nobody, and nobody for it.
+pub(crate) fn asks_alone(rules: &Rules, sought: Sought<'_>, stored: Option<&Entry>) -> bool {
+    let Sought { method, facts, directives } = sought;
+    let asks_anew = facts.has(Facts::REFETCH)
+        || directives.is_some_and(|said| said.no_store || said.no_cache || said.only_if_cached);
+    rules.fill.wait_limit.is_zero()
+        || rules.observe_only
+        || *method == Method::HEAD
+        || asks_anew
+        || stored.is_some_and(|entry| entry.whole_lifespan().is_never_shared())
+}
+
 impl Cache {
     /// Joins the fill that is under way for a request, or leads another if the request `may_lead`. One that has kept others
     /// waiting for longer than they may is not joined, nor one that began before something was invalidated that it fills;
@@ -180,6 +192,27 @@ impl Cache {
             }
         }
         None
+    }
+
+    /// Whether a fill is under way that a request would join.
+    pub(crate) fn is_being_filled(&self, key: &FlightKey, asking: &Asking<'_>) -> bool {
+        self.0.flights.get(key).is_some_and(|flight| self.fits(&flight, asking))
+    }
+
+    /// The fields that select among the variants of what a request has missed, as far as they are known.
+    pub(crate) fn selecting_fields(
+        &self,
+        stored: Option<&Entry>,
+        forward: Forward,
+        key: &[u8],
+        in_stores: bool,
+    ) -> Box<[HeaderName]> {
+        match stored {
+            Some(entry) => entry.nominated.clone(),
+            None if forward == Forward::VaryMiss => self.nominated(key),
+            None if in_stores => self.stored_by(key).as_ref().into(),
+            None => Box::default(),
+        }
     }
 
     /// The lead of a flight, if none is under way.

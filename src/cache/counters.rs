@@ -1,117 +1,46 @@
-//! Counters: one atomic each, with a place for every reason.
+//! What a cache counts of itself, beside what is counted by policy.
 
 use crate::{
-    outcome::{Bypass, NotStored, Outcome},
-    store::Memory,
+    store::{Memory, StoreStats},
+    tally::{Counts, Latency},
 };
 use std::{
     collections::BTreeMap,
-    sync::{
-        LazyLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) hits: AtomicU64,
-    pub(crate) stale: AtomicU64,
-    pub(crate) revalidated: AtomicU64,
-    pub(crate) misses: AtomicU64,
-    pub(crate) collapsed: AtomicU64,
     pub(crate) waits_too_long: AtomicU64,
     pub(crate) handed_over: AtomicU64,
     pub(crate) fills_limited: AtomicU64,
-    pub(crate) timeouts: AtomicU64,
-    bypasses: Box<[AtomicU64]>,
-    not_stored: Box<[AtomicU64]>,
-    pub(crate) stored: AtomicU64,
     pub(crate) invalidations: AtomicU64,
-    pub(crate) refreshes: AtomicU64,
-    pub(crate) failed_refreshes: AtomicU64,
 }
 
-static NOT_STORED: LazyLock<Box<[NotStored]>> = LazyLock::new(|| NotStored::all().collect());
-
 impl Counters {
-    pub(crate) fn new() -> Self {
-        let zeros = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
-        Self {
-            hits: AtomicU64::new(0),
-            stale: AtomicU64::new(0),
-            revalidated: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-            collapsed: AtomicU64::new(0),
-            waits_too_long: AtomicU64::new(0),
-            handed_over: AtomicU64::new(0),
-            fills_limited: AtomicU64::new(0),
-            timeouts: AtomicU64::new(0),
-            bypasses: zeros(Bypass::ALL.len()),
-            not_stored: zeros(NOT_STORED.len()),
-            stored: AtomicU64::new(0),
-            invalidations: AtomicU64::new(0),
-            refreshes: AtomicU64::new(0),
-            failed_refreshes: AtomicU64::new(0),
-        }
-    }
-
-    pub(crate) fn count(&self, outcome: Outcome) {
-        let counter = match outcome {
-            Outcome::Hit => &self.hits,
-            Outcome::Stale => &self.stale,
-            Outcome::Revalidated => &self.revalidated,
-            Outcome::Collapsed => &self.collapsed,
-            Outcome::Miss => &self.misses,
-            // Counted with its reason.
-            Outcome::Bypass => return,
-        };
-        counter.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn bypass(&self, reason: Bypass) {
-        if let Some(place) = Bypass::ALL.iter().position(|other| *other == reason) {
-            self.bypasses[place].fetch_add(1, Relaxed);
-        }
-    }
-
-    pub(crate) fn not_stored(&self, reason: NotStored) {
-        if let Some(place) = NOT_STORED.iter().position(|other| *other == reason) {
-            self.not_stored[place].fetch_add(1, Relaxed);
-        }
-    }
-
-    pub(crate) fn snapshot(&self, memory: &Memory) -> Stats {
+    pub(crate) fn snapshot(&self, counts: Counts, memory: &Memory) -> Stats {
         let load = |counter: &AtomicU64| counter.load(Relaxed);
-        let named = |words: &mut dyn Iterator<Item = &'static str>, counters: &[AtomicU64]| {
-            let pairs = words.zip(counters).map(|(word, counter)| (word, load(counter)));
-            pairs.filter(|(_, count)| *count > 0).collect::<BTreeMap<_, _>>()
-        };
         Stats {
-            hits: load(&self.hits),
-            stale: load(&self.stale),
-            revalidated: load(&self.revalidated),
-            misses: load(&self.misses),
-            collapsed: load(&self.collapsed),
+            hits: counts.hits,
+            stale: counts.stale,
+            revalidated: counts.revalidated,
+            misses: counts.misses,
+            collapsed: counts.collapsed,
             waits_too_long: load(&self.waits_too_long),
             handed_over: load(&self.handed_over),
             fills_limited: load(&self.fills_limited),
-            timeouts: load(&self.timeouts),
-            fills: 0,
-            background: 0,
-            bypasses: named(&mut Bypass::ALL.iter().map(|reason| reason.as_str()), &self.bypasses),
-            stored: load(&self.stored),
-            not_stored: named(&mut NOT_STORED.iter().map(|reason| reason.as_str()), &self.not_stored),
-            would_hits: 0,
-            refreshes: load(&self.refreshes),
-            failed_refreshes: load(&self.failed_refreshes),
+            timeouts: counts.timeouts,
+            bypasses: counts.bypass_reasons,
+            stored: counts.stored,
+            not_stored: counts.not_stored_reasons,
+            refreshes: counts.refreshes,
+            failed_refreshes: counts.failed_refreshes,
             invalidations: load(&self.invalidations),
             evictions: memory.evicted(),
             resources: memory.len() as u64,
             bytes: memory.bytes(),
-            stores: BTreeMap::new(),
-            writes_waiting: 0,
-            log: None,
+            ..Stats::default()
         }
     }
 }
@@ -128,6 +57,12 @@ pub struct StoreCounts {
     pub writes: u64,
     /// Those that were not written, because too many waited.
     pub dropped: u64,
+    /// Whether it is asked now: one that fails again and again is left alone, and one that is not connected cannot be.
+    pub up: bool,
+    /// What it last told of itself.
+    pub stats: Option<StoreStats>,
+    /// How long lookups took, those that failed included.
+    pub latency: Latency,
     /// What failed, or was found and could not be used, by reason ([`StoreError::as_str`](crate::StoreError::as_str), `checksum`,
     /// `unknown-position`, and others).
     pub reasons: BTreeMap<&'static str, u64>,
@@ -155,7 +90,8 @@ pub struct LogCounts {
     pub since_contact: Option<Duration>,
 }
 
-/// What a cache has done since it was made.
+/// What a cache has done since it was made, all together; [`Cache::metrics`](crate::Cache::metrics) has it by policy, tenant and
+/// time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -181,14 +117,18 @@ pub struct Stats {
     pub fills: u64,
     /// Fills under way now in the background.
     pub background: u64,
-    /// Requests that neither read nor filled the cache, by reason ([`Bypass::as_str`]).
+    /// Requests that neither read nor filled the cache, by reason ([`Bypass::as_str`](crate::Bypass::as_str)).
     pub bypasses: BTreeMap<&'static str, u64>,
-    /// Responses stored, those freshened by a 304 included.
+    /// Responses stored, those freshened by a 304 included; not those that a store behind the memory tier had.
     pub stored: u64,
-    /// Responses not stored, by reason ([`NotStored::as_str`]).
+    /// Responses not stored, by reason ([`NotStored::as_str`](crate::NotStored::as_str)).
     pub not_stored: BTreeMap<&'static str, u64>,
     /// Requests that would have been hits under policies that only observe, estimated: variants are not told apart.
     pub would_hits: u64,
+    /// Hits that were compared with what the inner service says ([`Policy::verify`](crate::Policy::verify)).
+    pub verified: u64,
+    /// Of these, those that differ ([`Cache::mismatches`](crate::Cache::mismatches)).
+    pub mismatched: u64,
     /// Refreshes made in the background.
     pub refreshes: u64,
     /// Of these, those after which the stored response was still as old as before.

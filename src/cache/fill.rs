@@ -2,6 +2,8 @@
 
 mod receive;
 
+pub(crate) use receive::InStores;
+
 use super::{
     Cache, Facts,
     place::Place,
@@ -26,6 +28,7 @@ use crate::{
         storable::{Refusal, Storable, StoreRequest, StoreRules, storable},
         validation::{Freshened, freshen},
     },
+    tally::Usage,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, request::Parts};
@@ -344,13 +347,13 @@ impl Fill {
                 match if live { self.store(&fresh) } else { Err(NotStored::Invalidated) } {
                     Ok(()) => Freshening::Stored(fresh),
                     Err(reason) => {
-                        self.cache.counters().not_stored(reason);
+                        self.rules.tally.not_stored(reason);
                         Freshening::Gone(fresh)
                     }
                 }
             }
             Err(reason) => {
-                self.cache.counters().not_stored(reason);
+                self.rules.tally.not_stored(reason);
                 // What is true of this request only says nothing about what the others get.
                 let own = [Refusal::Credentials, Refusal::RequestNoStore].map(NotStored::Refused).contains(&reason);
                 if !own {
@@ -401,8 +404,14 @@ impl Fill {
             handler: self.handler.clone(),
             adapted,
             fill_time,
+            usage: self.usage(fill_time),
         };
         Entry::new(origin, body, trailers, self.keeping())
+    }
+
+    fn usage(&self, took: Duration) -> Usage {
+        let tenant = self.cache.tenant_of(&self.rules, self.key.as_bytes());
+        Usage::open(Arc::clone(&self.rules.tally), tenant, took).memory_only(self.rules.memory_only)
     }
 
     fn keeping(&self) -> Keeping<'_> {
@@ -444,7 +453,7 @@ impl Fill {
     /// An answer that was to be stored is not. It was complete all the same for these reasons, and ends what it was to
     /// replace.
     pub(super) fn refuse(&self, reason: NotStored, replaces: Option<Arc<Entry>>) {
-        self.cache.counters().not_stored(reason);
+        self.rules.tally.not_stored(reason);
         self.remember(reason, false);
         let complete = matches!(
             reason,
@@ -459,17 +468,23 @@ impl Fill {
         self.keep(entry)?;
         // What says how its query counts has names that other processes may not know when it is invalidated.
         if self.looks_in_stores() && no_vary_search(&entry.head).is_none() {
-            self.cache.write_soon(Write {
-                key: self.key_of(&entry.head).as_bytes().into(),
-                entry: Arc::clone(entry),
-                request: self.request.clone(),
-                credentials: self.asked.credentials,
-                max_variants: self.rules.max_variants,
-                lease: self.lease.clone(),
-                value: None,
-            });
+            self.write_soon(entry, self.asked.credentials, usize::MAX);
         }
         Ok(())
+    }
+
+    /// Has an entry written to the nearest so many stores.
+    fn write_soon(&self, entry: &Arc<Entry>, credentials: bool, tiers: usize) {
+        self.cache.write_soon(Write {
+            key: self.key_of(&entry.head).as_bytes().into(),
+            entry: Arc::clone(entry),
+            request: self.request.clone(),
+            credentials,
+            max_variants: self.rules.max_variants,
+            tiers,
+            lease: self.lease.clone(),
+            value: None,
+        });
     }
 
     /// Takes the right to fill for all processes, if the policy wants that. False if another process has it.

@@ -152,7 +152,7 @@ impl Cache {
         sound.map(|()| receipt)
     }
 
-    fn hits(&self, batch: &Batch) -> Preview {
+    pub(super) fn hits(&self, batch: &Batch) -> Preview {
         let now = self.now();
         let mut preview = Preview::default();
         self.0.memory.each(|key, entry: &Entry| {

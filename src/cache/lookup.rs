@@ -1,15 +1,21 @@
 //! What to do with a stored response that the request selects: one pure decision.
 
+use super::{Cache, Facts};
 use crate::{
     entry::Entry,
     policy::Rules,
+    request_stats::Warm,
     semantics::{
         cache_control::RequestDirectives,
+        cache_status::Forward,
         date::Timestamp,
         reuse::{Reuse, Why},
         validator,
     },
+    store::Found,
 };
+use http::{Method, request::Parts};
+use std::sync::Arc;
 
 /// What to do with a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +42,7 @@ pub(crate) fn decide(
     rules: &Rules,
     now: Timestamp,
 ) -> Act {
-    if credentials && !entry.allows_credentials && !rules.share_with_credentials {
+    if is_for_others(entry, credentials, rules) {
         return Act::Ignore;
     }
     match entry.lifespan().reuse(request, now) {
@@ -49,5 +55,78 @@ pub(crate) fn decide(
         }
         Reuse::Validate(_) if validator::has_validator(&entry.head) => Act::Validate,
         Reuse::Validate(_) => Act::Fetch,
+    }
+}
+
+/// Whether it is not for requests with credentials, and this is one.
+fn is_for_others(entry: &Entry, credentials: bool, rules: &Rules) -> bool {
+    credentials && !entry.allows_credentials && !rules.share_with_credentials
+}
+
+/// A request, as far as it decides what becomes of what was found for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sought<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) facts: Facts,
+    /// Where the policy honours them.
+    pub(crate) directives: Option<&'a RequestDirectives>,
+}
+
+/// What a lookup comes to. The act is never [`Act::Ignore`].
+#[derive(Debug)]
+pub(crate) struct Weighed {
+    /// The stored response that it is about.
+    pub(crate) stored: Option<Arc<Entry>>,
+    pub(crate) act: Act,
+    /// Why the inner service is asked, if it is.
+    pub(crate) forward: Forward,
+}
+
+/// What a request's directives say, where the policy honours them.
+#[inline]
+pub(crate) fn heard(rules: &Rules, facts: Facts, parts: &Parts) -> Option<RequestDirectives> {
+    (rules.honor_requests && facts.has(Facts::CACHE_CONTROL)).then(|| RequestDirectives::parse(&parts.headers))
+}
+
+/// Whether a warmer wants what it has found made anew.
+#[inline]
+pub(crate) fn is_to_be_warmed(warm: Option<Warm>, found: &Found, now: Timestamp) -> bool {
+    warm.is_some_and(|warm| matches!(found, Found::Entry(entry) if warm.force || entry.is_past_half(now)))
+}
+
+/// Weighs what was found for a request; `changed` in a store, perhaps, since it was stored here.
+#[inline]
+pub(crate) fn weigh(found: Found, sought: Sought<'_>, rules: &Rules, now: Timestamp, changed: bool) -> Weighed {
+    let Sought { method, facts, directives } = sought;
+    let refetch = facts.has(Facts::REFETCH);
+    let (stored, forward) = match found {
+        Found::Entry(entry) if refetch => (Some(entry), Forward::Request),
+        Found::Entry(entry) if entry.lifespan().is_fresh(now) => (Some(entry), Forward::Request),
+        Found::Entry(entry) => (Some(entry), Forward::Stale),
+        Found::OtherVariants => (None, Forward::VaryMiss),
+        Found::Nothing => (None, Forward::UriMiss),
+    };
+    let credentials = facts.has(Facts::CREDENTIALS);
+    // Also what is to be looked for in stores first does not stand in for what they are answered.
+    let settled =
+        |entry: &&Entry| is_for_others(entry, credentials, rules) || (!changed && !entry.is_to_be_compared(now));
+    let verdict = stored
+        .as_deref()
+        .filter(|entry| !refetch && settled(entry))
+        .map(|entry| decide(entry, credentials, directives, rules, now));
+    match (stored, verdict) {
+        (_, Some(Act::Ignore)) => Weighed { stored: None, act: Act::Fetch, forward: Forward::Miss },
+        // Other methods have no conditional form.
+        (stored, Some(Act::Validate)) if !matches!(*method, Method::GET | Method::HEAD) => {
+            Weighed { stored, act: Act::Fetch, forward }
+        }
+        (stored, act) => Weighed { stored, act: act.unwrap_or(Act::Fetch), forward },
+    }
+}
+
+impl Cache {
+    /// Whether stores take part in requests under these rules.
+    pub(crate) fn has_stores_for(&self, rules: &Rules) -> bool {
+        self.uses_stores(rules.memory_only) && !rules.observe_only
     }
 }

@@ -5,53 +5,89 @@
 mod admit;
 mod answer;
 mod background;
+mod book;
 mod builder;
+mod caches;
 mod change;
 mod changed;
 mod collapse;
 mod counters;
+mod explain;
+#[cfg(feature = "admin")]
+mod explore;
 mod fill;
 mod flight;
 mod handover;
+mod heard;
+mod history;
+mod holdings;
 mod invalidate;
 mod keep;
+mod kept;
 mod log;
 mod lookup;
+mod metrics;
 mod observe;
 mod place;
 mod refreshing;
+mod report;
+#[cfg(feature = "admin")]
+mod state;
 mod status;
+mod stored;
 mod table;
 mod tape;
 mod tiers;
 mod uncacheable;
 mod uses;
 mod value;
+mod verify;
 
-pub(crate) use admit::{Admission, BodyFacts, Facts, admit, admit_with_content, client_uri, overrides_method};
+pub(crate) use admit::{
+    Admission, BodyFacts, Facts, admit_or_pass, admit_with_content, client_uri, overrides_method, target_uri,
+};
 pub(crate) use answer::{StoredBody, answer, is_whole, nothing_stored, say_hit, stored_body, whole};
 pub(crate) use background::Background;
 pub use background::Shutdown;
-pub use builder::{CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, ConfigError};
+pub use book::PolicyKind;
+pub(crate) use book::{bypass_is_worth_noting, is_worth_noting};
+pub use builder::{CacheBuilder, CacheStatusHeader, ConfigError};
+pub use caches::{Caches, CachesBuilder};
 pub(crate) use change::Change;
 pub use changed::{Changes, Changing, OneChange, Schedule};
-pub(crate) use collapse::{Asking, Departure, FillFlight, FillLead, FillWait, FlightKey, Landing, Share, Waiter};
+pub(crate) use collapse::{
+    Asking, Departure, FillFlight, FillLead, FillWait, FlightKey, Landing, Share, Waiter, asks_alone,
+};
 pub use counters::{LogCounts, Stats, StoreCounts};
-pub(crate) use fill::{Fill, Freshening, RecordedHead, Verdict, strip_own_fields};
+pub use explain::Explanation;
+pub(crate) use explain::{Asked, Explains, explain, explain_with_stores};
+#[cfg(feature = "admin")]
+pub(crate) use explore::{Id, Look, Mark, Row, Sort, tenant_of};
+pub(crate) use fill::{Fill, Freshening, InStores, RecordedHead, Verdict, strip_own_fields};
 pub(crate) use flight::{Flight, Joined, Over};
 pub(crate) use handover::{Filling, HandOver};
+use heard::Hearing;
+pub use history::{HistorySample, HistorySpan};
+pub use holdings::Holding;
 pub use invalidate::{Invalidated, Preview};
 pub(crate) use keep::Keep;
 use log::Log;
-pub(crate) use lookup::{Act, decide};
+pub(crate) use lookup::{Act, Sought, Weighed, decide, heard, is_to_be_warmed, weigh};
+pub use metrics::{Metrics, PolicyMetrics, TenantMetrics, UncachedRoute, Windows};
 pub(crate) use place::Place;
+#[cfg(feature = "admin")]
+pub(crate) use report::remedy;
+pub use report::{Advice, AdviceKind, Coverage, Regression, Report, Reporter, Reporting};
 pub(crate) use status::{Forwarded, StatusLine};
+pub use stored::{Stored, StoredEntry, StoredPage, StoredState};
 pub(crate) use tape::{BoxError, Fault, Reader, Recorded};
 pub use value::{Value, ValueCall};
+pub(crate) use verify::{Compared, differing_fields, suspects};
+pub use verify::{Difference, Mismatch, Suspects};
 
 use crate::{
     clock::{Clock, Moment},
-    entry::Entry,
+    entry::{Entry, FROM_A_STORE},
     invalidation::{Dependencies, Ledger, Seq, Stamp, Standing},
     key::{Key, QueryRule, Searches},
     outcome::NotStored,
@@ -59,6 +95,7 @@ use crate::{
     store::{Found, Memory},
     timer,
 };
+use book::Book;
 use collapse::FillFlights;
 use counters::Counters;
 use http::{HeaderMap, HeaderName};
@@ -76,7 +113,6 @@ use std::{
 };
 use tiers::Tiers;
 use tokio::sync::Semaphore;
-pub(crate) use uncacheable::Known;
 use uncacheable::Uncacheable;
 use uses::Uses;
 
@@ -108,7 +144,9 @@ struct Inner {
     log: Log,
     dependencies: Dependencies,
     counters: Counters,
+    book: Book,
     observed: observe::Observed,
+    verifications: verify::Verifications,
     /// How the policies over this cache choose query parameters, each way once: a resource has a name under each.
     /// With the position of the ledger at which each was learnt.
     query_rules: RwLock<Vec<(QueryRule, Seq)>>,
@@ -122,10 +160,23 @@ struct Inner {
     values: Mutex<HashMap<&'static str, value::Declared>>,
     background: Background,
     tiers: Tiers,
+    /// What is heard of changes in a store, where one tells of them.
+    hearing: Option<Hearing>,
+    past: kept::Past,
     /// Places for fills that run at once, where they are limited.
     fill_places: Option<Arc<Semaphore>>,
     dice: rapidhash::fast::RandomState,
     thrown: AtomicU64,
+}
+
+/// Whether an entry may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fitness {
+    Good,
+    /// It was invalidated.
+    Gone,
+    /// Nobody knows, because the log cannot be read. It stays: it can be used again once it can.
+    Isolated,
 }
 
 impl Cache {
@@ -161,16 +212,18 @@ impl Cache {
     /// What this cache has done since it was made.
     pub fn stats(&self) -> Stats {
         let would_hits = self.0.observed.would_hits.load(Ordering::Relaxed);
+        let verify::Verifications { verified, mismatched, .. } = self.verifications();
+        let (verified, mismatched) = (verified.load(Ordering::Relaxed), mismatched.load(Ordering::Relaxed));
         let (fills, background) = (self.0.flights.len() as u64, self.0.background.running() as u64);
         let (stores, writes_waiting) = (self.0.tiers.counts(), self.0.tiers.writer.waiting() as u64);
         let log = self.0.log.counts(self.now());
-        let counted = self.0.counters.snapshot(&self.0.memory);
-        Stats { would_hits, fills, background, stores, writes_waiting, log, ..counted }
+        let counted = self.0.counters.snapshot(self.0.book.total(), &self.0.memory);
+        Stats { would_hits, verified, mismatched, fills, background, stores, writes_waiting, log, ..counted }
     }
 
     /// Ends what runs in the background: fills whose clients have gone, and refreshes. None is started from now on; those
     /// under way have until the deadline, then they are broken off. What waits to be written to stores is written, within the same
-    /// time; a shared log is not read any more. Requests are answered as before.
+    /// time, and so is the [history](Cache::history); a shared log is not read any more. Requests are answered as before.
     ///
     /// ```
     /// # use larder::Cache;
@@ -188,7 +241,18 @@ impl Cache {
             timer::within(deadline, log.drained()).await;
         }
         self.0.tiers.writer.flushed(deadline.saturating_sub(since.elapsed())).await;
+        self.keep_past(deadline.saturating_sub(since.elapsed()) / 2).await;
         self.0.background.shut_down(deadline.saturating_sub(since.elapsed())).await
+    }
+
+    /// Its name among several ([`CachesBuilder::cache`](crate::CachesBuilder::cache)); `default` if it was built alone.
+    pub fn name(&self) -> &str {
+        self.0.book.watch.cache()
+    }
+
+    /// The bytes that memory may hold.
+    pub(crate) fn memory_limit(&self) -> u64 {
+        self.0.memory.limit()
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -296,6 +360,7 @@ impl Cache {
     /// # }
     /// ```
     pub async fn ready(&self, deadline: Duration) -> bool {
+        self.keep_listening();
         self.keep_in_touch();
         let ready = async {
             if let Log::Shared(log) = &self.0.log {
@@ -308,18 +373,35 @@ impl Cache {
 
     /// The stored response that a request selects, unless it was invalidated.
     pub(crate) fn find(&self, key: &[u8], request: &HeaderMap) -> Found {
-        match self.0.memory.find(key, request) {
-            Found::Entry(entry) if !self.is_live(key, &entry) => {
+        let entry = match self.0.memory.find(key, request) {
+            Found::Entry(entry) => entry,
+            found => return found,
+        };
+        match self.fitness(key, &entry) {
+            Fitness::Gone => {
+                entry.usage.is_invalidated();
                 self.0.memory.remove(key, &entry);
                 Found::Nothing
             }
-            // It stays: it can be used again once the log can be read.
-            Found::Entry(entry) if self.0.log.is_isolated(|| entry.began(), || self.now()) => Found::Nothing,
-            Found::Entry(entry) if self.0.log.is_idle() => {
-                self.keep_in_touch();
+            Fitness::Isolated => Found::Nothing,
+            Fitness::Good => {
+                if self.0.log.is_idle() {
+                    self.keep_in_touch();
+                }
                 Found::Entry(entry)
             }
-            found => found,
+        }
+    }
+
+    /// Whether an entry may be used, as far as that does not depend on the request.
+    #[inline]
+    fn fitness(&self, key: &[u8], entry: &Entry) -> Fitness {
+        if !self.is_live(key, entry) {
+            Fitness::Gone
+        } else if self.0.log.is_isolated(|| entry.began(), || self.now()) {
+            Fitness::Isolated
+        } else {
+            Fitness::Good
         }
     }
 
@@ -345,6 +427,8 @@ impl Cache {
         let (now, place) = (self.now(), key.clone());
         // First, so that what comes after the check is remembered for as long.
         self.0.ledger.keep_for(entry.discard_at.since(now));
+        let is_new = entry.started != FROM_A_STORE;
+        self.to_be_heard_of(key.as_bytes(), entry, is_new);
         if !self.0.ledger.admits(entry.claim(key.as_bytes()), &entry.checked) {
             return Err(NotStored::Invalidated);
         }
@@ -353,19 +437,20 @@ impl Cache {
         }
         let live = |other: &Entry| other.discard_at > now && self.is_live(place.as_bytes(), other);
         self.0.memory.put(key, Arc::clone(entry), request, variants, live)?;
-        self.0.counters.stored.fetch_add(1, Ordering::Relaxed);
-        self.keep_swept();
+        entry.usage.is_stored(is_new);
         Ok(())
     }
 
     /// The number of a fill that begins now.
     fn begin_fill(&self) -> u64 {
         self.keep_in_touch();
+        self.keep_swept();
+        self.keep_listening();
         self.0.clock.adjust();
         self.0.fills.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Starts the task that drops what has expired, once there is something to drop and a runtime to do it.
+    /// Starts the task that drops what has expired and takes readings, once there is something to drop and a runtime to do it.
     fn keep_swept(&self) {
         if !self.0.background.is_open() {
             return;
@@ -382,9 +467,21 @@ impl Cache {
         let background = self.0.background.clone();
         runtime.spawn(async move {
             let _sweeping = sweeping;
-            while timer::within(SWEEP_EVERY, background.closing()).await.is_none() {
+            let mut ticks: u32 = 0;
+            if let Some(cache) = cache.upgrade() {
+                Cache(cache).remember();
+            }
+            while timer::within(READ_EVERY, background.closing()).await.is_none() {
                 let Some(cache) = cache.upgrade() else { return };
-                cache.sweep();
+                ticks = ticks.wrapping_add(1);
+                if ticks.is_multiple_of(SWEEP_AT) {
+                    cache.sweep();
+                }
+                let cache = Cache(cache);
+                cache.sample();
+                cache.remember();
+                #[cfg(feature = "metrics")]
+                crate::export::facade::publish(&cache);
             }
         });
     }
@@ -437,5 +534,8 @@ impl fmt::Debug for Cache {
 /// What of the largest entry is left for its head and its key.
 const HEAD_ROOM: u64 = 32 * 1024;
 
-/// Expired entries are never served; this only gives their memory back.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Readings of what was counted are taken so often.
+const READ_EVERY: Duration = HistorySpan::Hour.step();
+
+/// Every so many readings what has expired is dropped: it is never served; this only gives its memory back.
+const SWEEP_AT: u32 = 3;

@@ -32,6 +32,13 @@ impl Place {
         self.query.as_deref()
     }
 
+    /// The resource, as it can be invalidated.
+    pub(crate) fn resources(&self) -> impl Iterator<Item = Subject<'_>> {
+        let Self { authority, path, query } = self;
+        let authorities = authority.as_deref().map(Some).into_iter().chain([None]);
+        authorities.map(|authority| Subject::Resource { authority, path, query: query.as_deref() })
+    }
+
     /// The rows of the ledger that an answer can be hit by before anything is known of it: its resource as the client
     /// named it, its policy, and the parts of the identity in its key.
     pub(crate) fn footprint(&self, rows: &RowHasher, rules: &Rules, identity: Option<&Identity>) -> Footprint {

@@ -11,7 +11,8 @@ use std::{
 /// Made on first use: most caches need none.
 pub(super) struct Table<V, const MOST: usize> {
     rows: OnceLock<sync::Cache<u64, V>>,
-    hashes: rapidhash::fast::RandomState,
+    /// Not the fast one: it takes names that are nearly the same for one, under one seed in thirty.
+    hashes: rapidhash::quality::RandomState,
 }
 
 impl<V: Clone, const MOST: usize> Table<V, MOST> {
@@ -29,6 +30,11 @@ impl<V: Clone, const MOST: usize> Table<V, MOST> {
         self.rows.get()?.get(&hash)
     }
 
+    /// The same, without counting as a use.
+    pub(super) fn peek(&self, hash: u64) -> Option<V> {
+        self.rows.get()?.peek(&hash)
+    }
+
     /// Nothing was ever inserted.
     pub(super) fn is_unused(&self) -> bool {
         self.rows.get().is_none()
@@ -41,7 +47,7 @@ impl<V: Clone, const MOST: usize> Table<V, MOST> {
 
 impl<V, const MOST: usize> Default for Table<V, MOST> {
     fn default() -> Self {
-        Self { rows: OnceLock::new(), hashes: rapidhash::fast::RandomState::default() }
+        Self { rows: OnceLock::new(), hashes: rapidhash::quality::RandomState::default() }
     }
 }
 

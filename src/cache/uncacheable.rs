@@ -2,7 +2,7 @@
 //! other.
 
 use super::table::Table;
-use crate::{outcome::NotStored, semantics::date::Timestamp};
+use crate::{entry::Entry, outcome::NotStored, policy::Rules, semantics::date::Timestamp};
 
 /// What is remembered, by the hash of the key: a collision costs no more than a fill that is not shared.
 #[derive(Debug, Default)]
@@ -21,8 +21,22 @@ pub(crate) struct Known {
 
 impl Known {
     /// It was found so often that the cache takes no part any more but to watch the heads of answers.
-    pub(crate) fn is_certain(&self) -> bool {
+    fn is_certain(&self) -> bool {
         self.by_head && self.times >= CERTAIN
+    }
+
+    /// Whether the cache takes no part in a request for it.
+    pub(crate) fn is_left_alone(&self, stored: Option<&Entry>, rules: &Rules) -> bool {
+        self.is_certain()
+            && stored.is_none()
+            && rules.sealed.is_none()
+            && rules.fill.hard_timeout.is_none()
+            && !rules.observe_only
+    }
+
+    /// Until when it is remembered.
+    pub(crate) fn until(&self) -> Timestamp {
+        self.until
     }
 }
 
@@ -34,6 +48,11 @@ impl Uncacheable {
 
     pub(crate) fn recall(&self, hash: u64, now: Timestamp) -> Option<Known> {
         self.0.get(hash).filter(|known| now < known.until)
+    }
+
+    /// The same, for those who only look: it does not count as a use.
+    pub(crate) fn peek(&self, hash: u64, now: Timestamp) -> Option<Known> {
+        self.0.peek(hash).filter(|known| now < known.until)
     }
 
     /// A cacheable answer has come.

@@ -19,6 +19,11 @@ impl Uses {
         }
     }
 
+    /// As [`Uses::of`], for those who only look.
+    pub(crate) fn peek(&self, key: &[u8]) -> u32 {
+        self.0.peek(self.0.hash(key)).map_or(0, |count| count.load(Relaxed))
+    }
+
     pub(crate) fn of(&self, key: &[u8]) -> u32 {
         self.0.get(self.0.hash(key)).map_or(0, |count| count.load(Relaxed))
     }

@@ -139,7 +139,7 @@ pub(super) fn tables(
     }
     let table = |routes: &[&Route<'_>]| {
         let table = routes.iter().fold(PolicyTable::new(), |table, route| route.add(table, policies));
-        table.clone().compile(|_| Ok(())).map(|_| table)
+        table.clone().compile(|_, _| Ok(())).map(|_| table)
     };
     let tables = by_cache.into_iter().map(|(cache, routes)| match table(&routes) {
         Ok(table) => Ok((cache.to_owned(), table)),
@@ -187,6 +187,7 @@ const FIELDS: &[(&str, Apply)] = &[
     ("fill_limit", |builder, item| Ok(builder.fill_limit(item.count()?))),
     ("background_limit", |builder, item| Ok(builder.background_limit(item.count()?))),
     ("background_timeout", |builder, item| Ok(builder.background_timeout(item.duration()?))),
+    ("disk", disk),
     ("redis", redis),
     ("shared_log", shared_log),
     ("coherence_bound", |builder, item| Ok(builder.coherence_bound(item.duration()?))),
@@ -197,6 +198,16 @@ const FIELDS: &[(&str, Apply)] = &[
         Ok(builder.cache_status(item.one_of(&[("off", Off), ("brief", Brief), ("debug", Debug)])?))
     }),
 ];
+
+#[cfg(feature = "disk")]
+fn disk(builder: CacheBuilder, item: &Item<'_>) -> Result<CacheBuilder, ConfigError> {
+    Ok(builder.disk(super::disk::read(item)?))
+}
+
+#[cfg(not(feature = "disk"))]
+fn disk(_: CacheBuilder, item: &Item<'_>) -> Result<CacheBuilder, ConfigError> {
+    Err(item.error("this build has no disk store: turn on the feature `disk`"))
+}
 
 #[cfg(feature = "redis")]
 fn redis(builder: CacheBuilder, item: &Item<'_>) -> Result<CacheBuilder, ConfigError> {
@@ -231,6 +242,7 @@ fn compress_from(_: CacheBuilder, item: &Item<'_>) -> Result<CacheBuilder, Confi
 /// Keys that people try in a cache's table, with what to do instead.
 pub(super) const NO_SUCH_OPTION: &[(&str, &str)] = &[
     ("store", "a store is made in code: CacheBuilder::store"),
+    ("observe", "an observer is made in code: CacheBuilder::observe"),
     ("encrypt", "keys do not belong into a file: CacheBuilder::encrypt"),
     ("redis_url", "write redis = \"redis://..\", or [caches.NAME.redis] with url = \"redis://..\""),
     ("redis_cluster", "write cluster = [\"redis://..\"] in [caches.NAME.redis]"),

@@ -67,7 +67,7 @@ impl<'a> Item<'a> {
         Self { is_secret: false, ..self.clone() }
     }
 
-    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "for what may be a text too"))]
+    #[cfg_attr(not(any(feature = "disk", feature = "redis")), expect(dead_code, reason = "for what may be a text too"))]
     pub(super) fn is_table(&self) -> bool {
         matches!(self.value, Content::Table(_))
     }

@@ -1,6 +1,8 @@
 //! Caches, policies and routes from a TOML file.
 
 mod cache;
+#[cfg(feature = "disk")]
+mod disk;
 mod item;
 mod policy;
 #[cfg(feature = "redis")]
@@ -57,8 +59,9 @@ use toml::de::DeTable;
 ///
 /// | table | keys |
 /// |---|---|
-/// | `[caches.NAME]` | `namespace` (the keys have `-NAME` after it), `version`, `memory`, `memory_entries`, `tenant_share`, `max_object`, `fill_limit`, `background_limit`, `background_timeout`, `redis` (a URL), `coherence_bound`, `isolation`, `compress_from`, `cache_status` (`"off"`, `"brief"`, `"debug"`): the methods of [`CacheBuilder`](crate::CacheBuilder); `policy`: the name of its default policy |
-/// | `[caches.NAME.redis]`, in place of the URL | `url`; or `cluster`, a list of URLs; or `sentinel`, a list of URLs, and `group`. Then `username`, `password`, `database`, `budget`, `connections`, `queue` (writes and bytes: `[1024, "64 MiB"]`), `breaker` (failures and time between probes: `[5, "1s"]`), `sample_every`: the methods of `Redis` |
+/// | `[caches.NAME]` | `namespace` (the keys have `-NAME` after it), `version`, `memory`, `memory_entries`, `tenant_share`, `max_object`, `fill_limit`, `background_limit`, `background_timeout`, `disk` (a path), `redis` (a URL), `coherence_bound`, `isolation`, `compress_from`, `cache_status` (`"off"`, `"brief"`, `"debug"`): the methods of [`CacheBuilder`](crate::CacheBuilder); `policy`: the name of its default policy |
+/// | `[caches.NAME.disk]`, in place of the path | `path`, `bytes`, `budget`: the methods of `Disk` |
+/// | `[caches.NAME.redis]`, in place of the URL | `url`; or `cluster`, a list of URLs; or `sentinel`, a list of URLs, and `group`. Then `username`, `password`, `database`, `budget`, `connections`, `queue` (writes and bytes: `[1024, "64 MiB"]`), `breaker` (failures and time between probes: `[5, "1s"]`), `sample_every`, `client_tracking`: the methods of `Redis` |
 /// | `[policies.NAME]` | `fresh_for`, `from_response` or `rfc9111`, then any method of [`Policy`] that takes no closure; `true` for those that take nothing. `scope` is `"shared"`, `"per-tenant"` or `"per-user"` |
 /// | `[[routes]]` | `cache`; `path`, in the syntax of axum, or `otherwise = true`; `policy` |
 ///
@@ -204,6 +207,7 @@ mod tests {
             ("hard_timeout", "hard_timeout = '10s'", "hard_timeout: 10s"),
             ("remember_uncacheable", "remember_uncacheable = '1m'", "remember_uncacheable: 1m"),
             ("min_uses", "min_uses = 2", "min_uses: 2"),
+            ("objective", "objective = { hit_ratio = 0.8, p95 = '500ms' }", "objective: hit ratio 0.8, p95 500ms"),
             ("scope", "scope = 'per-user'", "per: user"),
             ("per", "per = ['tenant', 'role']", "per: role, tenant"),
             ("tags", "tags = ['a', 'b']", "tags: a, b"),
@@ -212,6 +216,8 @@ mod tests {
             ("observe_only", "observe_only = true", "observe_only: yes"),
             ("memory_only", "memory_only = true", "memory_only: yes"),
             ("memory_ttl", "memory_ttl = '30s'", "memory_ttl: 30s"),
+            ("verify", "verify = 0.01", "verify: 0.01"),
+            ("verify_ignoring", "verify = 1\nverify_ignoring = ['X-Build']", "verify_ignoring: x-build"),
             ("sealed", "sealed = true", "sealed: yes"),
             ("allow_headers", "sealed = true\nallow_headers = ['Accept']", "allow_headers: accept"),
             ("ignore_cookies", "ignore_cookies = true", "ignore_cookies: yes"),

@@ -204,6 +204,13 @@ const FIELDS: &[(&str, Apply)] = &[
     ("soft_timeout", |policy, item| Ok(policy.soft_timeout(item.duration()?))),
     ("hard_timeout", |policy, item| Ok(policy.hard_timeout(item.duration()?))),
     ("remember_uncacheable", |policy, item| Ok(policy.remember_uncacheable(item.duration()?))),
+    ("objective", |policy, item| {
+        let fields = item.fields(&["hit_ratio", "p95"], &[])?;
+        let (Some(hit_ratio), Some(p95)) = (fields.get("hit_ratio"), fields.get("p95")) else {
+            return Err(item.error("both are expected, as in { hit_ratio = 0.8, p95 = \"500ms\" }"));
+        };
+        Ok(policy.objective(hit_ratio.number()?, p95.duration()?))
+    }),
     ("min_uses", |policy, item| {
         let uses = u32::try_from(item.count()?);
         Ok(policy.min_uses(uses.map_err(|_| item.error(format_args!("at most {} is possible", u32::MAX)))?))
@@ -217,6 +224,8 @@ const FIELDS: &[(&str, Apply)] = &[
     ("observe_only", |policy, item| if_true(policy, item, Policy::observe_only)),
     ("memory_only", |policy, item| if_true(policy, item, Policy::memory_only)),
     ("memory_ttl", |policy, item| Ok(policy.memory_ttl(item.duration()?))),
+    ("verify", |policy, item| Ok(policy.verify(item.number()?))),
+    ("verify_ignoring", |policy, item| Ok(policy.verify_ignoring(item.words()?))),
     ("sealed", |policy, item| if_true(policy, item, Policy::sealed)),
     ("allow_headers", |policy, item| Ok(policy.allow_headers(item.words()?))),
     ("ignore_cookies", |policy, item| if_true(policy, item, Policy::ignore_cookies)),

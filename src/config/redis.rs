@@ -97,6 +97,7 @@ const FIELDS: &[(&str, Apply)] = &[
         Ok(redis.breaker(number, every.duration()?))
     }),
     ("sample_every", |redis, item| Ok(redis.sample_every(item.duration()?))),
+    ("client_tracking", |redis, item| Ok(redis.client_tracking(item.flag()?))),
 ];
 
 /// Keys that people try in the table, with what to do instead.

@@ -12,6 +12,7 @@ mod ledger;
 mod positions;
 mod row;
 mod selector;
+mod spelled;
 mod stamp;
 mod tags;
 #[cfg(test)]
@@ -19,12 +20,12 @@ mod tests;
 pub(crate) mod wire;
 
 pub use dependencies::{ChangeKind, Changed, Dependencies};
-#[cfg(any(test, feature = "redis"))]
+#[cfg(any(test, feature = "disk", feature = "redis"))]
 pub(crate) use journal::Reading;
 pub(crate) use journal::{Draft, Journal, Line, NodeId};
-pub(crate) use ledger::{Batch, Checked, Claim, Force, Ledger, Limits, Seq, Standing};
+pub(crate) use ledger::{Batch, Checked, Claim, Culprits, Force, Ledger, Limits, Seq, Standing};
 pub(crate) use positions::{Heading, Positions, Step};
-pub(crate) use row::{Footprint, RowHasher, Subject};
+pub(crate) use row::{Footprint, RowHasher, Subject, Within};
 pub(crate) use selector::key_digest;
 pub use selector::{InvalidateError, Selector};
 pub(crate) use stamp::{Epoch, RecordId, Stamp};

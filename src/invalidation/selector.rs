@@ -139,7 +139,8 @@ impl Selector {
 
     /// What has a key whose text is like this: `*` stands for any text, separators included, and `\` makes the next
     /// character literal. `tenant=1:*dashboard*` and `tenant:1:*dashboard*` are one. The text is that of `X-Cache-Key`,
-    /// with or without namespace and version. In the name of a tenant or user a `*` is no star: names are escaped there.
+    /// with or without namespace and version. One that begins with `/` is about the path alone, or path and query:
+    /// `/products/*`, of any host and of any tenant. In the name of a tenant or user a `*` is no star: names are escaped there.
     ///
     /// Each stored response is tried on a pattern once. Where a tag says the same, it is faster.
     pub fn pattern(pattern: impl Into<String>) -> Self {
@@ -178,6 +179,15 @@ impl Selector {
         match tenant {
             Some(tenant) if !self.is_narrowed() => vec![self.clone().within(tenant), self.of_nobody()],
             _ => vec![self],
+        }
+    }
+
+    /// The tenant that it was narrowed to.
+    #[cfg(feature = "admin")]
+    pub(crate) fn tenant_of(&self) -> Option<&str> {
+        match &self.within {
+            Narrowed::Tenant(tenant) => Some(tenant),
+            Narrowed::Anyone | Narrowed::Nobody => None,
         }
     }
 

@@ -295,6 +295,11 @@ fn sorted(query: &str) -> String {
     pairs.join("&")
 }
 
+/// The names of the cookies of a request.
+pub(crate) fn cookie_names(headers: &HeaderMap) -> Vec<String> {
+    cookies(headers).map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
 /// The cookies of a request, name and value, in order.
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));

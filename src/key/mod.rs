@@ -9,12 +9,17 @@ mod pattern;
 mod said;
 mod search;
 mod text;
+mod wanted;
 
 pub use derive::UtcOffset;
-pub(crate) use derive::{CustomPart, KeyRules, QueryRule, is_forwarding, keyed_uri, narrow_forwarded, write_lines};
+pub(crate) use derive::{
+    CustomPart, KeyRules, QueryRule, cookie_names, is_forwarding, keyed_uri, narrow_forwarded, write_lines,
+};
 pub(crate) use pattern::Pattern;
-pub(crate) use said::Said;
+pub(crate) use said::{Said, query_names};
 pub(crate) use search::Searches;
+pub(crate) use text::{Readable, shown};
+pub(crate) use wanted::{Attribute, Wanted};
 
 use std::{fmt, hash::Hash};
 
@@ -246,7 +251,7 @@ impl quick_cache::Equivalent<Key> for KeyRef<'_> {
 mod tests {
     use super::*;
     use crate::{
-        cache::{Admission, BodyFacts, admit},
+        cache::{Admission, BodyFacts, admit_or_pass},
         identity::Identity,
         policy::{Policy, Rules, Unit},
         semantics::date::Timestamp,
@@ -414,7 +419,7 @@ mod tests {
             let (parts, tuple) = random_request(&mut rng);
             let mut key = KeyBuf::default();
             let now = || Timestamp::from_unix_secs(1);
-            let Admission::Lookup(_) = admit(&rules, &parts, body, &now, &mut key) else {
+            let Admission::Lookup(_) = admit_or_pass(&rules, None, &parts, body, &now, &mut key) else {
                 panic!("{parts:?}");
             };
             if let Some(other) = seen.insert(*blake3::hash(key.as_bytes()).as_bytes(), tuple) {

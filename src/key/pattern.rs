@@ -1,10 +1,11 @@
 //! Patterns over the readable text of keys.
 
-use super::{KeyRef, Part, text::parts};
+use super::{KeyRef, Part, shown, text::parts};
+use http::HeaderName;
 use std::fmt;
 
 /// A pattern: `*` stands for any text, separators included; `\` makes the next character literal. `=` and `:` are the same
-/// between a name and its value, so `tenant=1:*` and `tenant:1:*` are one.
+/// between a name and its value, so `tenant=1:*` and `tenant:1:*` are one. One that begins with `/` is about the path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Pattern {
     /// The literal pieces between the stars. One piece is a text without a star.
@@ -38,9 +39,21 @@ impl Pattern {
         Ok(Self { pieces: pieces.into(), text: text.into() })
     }
 
-    /// Whether it matches the text of this key: all of it, or what follows namespace and version.
+    /// Whether it matches the text of this key: all of it, or what follows namespace and version. One that begins with `/`
+    /// is matched with the path, and with path and query.
     pub(crate) fn matches(&self, key: &[u8]) -> bool {
-        let text: String = KeyRef(key).to_string().chars().map(plain).collect();
+        self.matches_shown(key, &[])
+    }
+
+    /// The same with the text in which the values of these fields are digests.
+    pub(crate) fn matches_shown(&self, key: &[u8], secrets: &[HeaderName]) -> bool {
+        if self.text.starts_with('/') {
+            let text = |part: &[u8]| -> String { KeyRef(part).to_string().chars().map(plain).collect() };
+            return target(key).is_some_and(|(path, all)| {
+                self.matches_text(&text(path)) || (all.len() > path.len() && self.matches_text(&text(all)))
+            });
+        }
+        let text: String = shown(key, secrets).chars().map(plain).collect();
         let unit = parts(key).take_while(|(part, _)| matches!(part, Part::Namespace | Part::Version));
         let length: usize = unit.map(|(_, value)| PART_HEAD + value.len()).sum();
         let before = key.get(..length).map_or(0, |unit| KeyRef(unit).to_string().chars().count());
@@ -59,6 +72,26 @@ impl Pattern {
         }
         text.ends_with(&**last)
     }
+}
+
+/// Of an encoded key the path, and path and query.
+fn target(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (mut end, mut path) = (0, None);
+    for (part, value) in parts(key) {
+        let start = end;
+        end += PART_HEAD + value.len();
+        match (part, path) {
+            (Part::Path, _) => path = Some((start, end)),
+            (Part::Query | Part::Search, Some(_)) => {}
+            (_, Some((start, path))) => {
+                // What follows is neither.
+                let after = end - PART_HEAD - value.len();
+                return Some((key.get(start..path)?, key.get(start..after)?));
+            }
+            _ => {}
+        }
+    }
+    path.and_then(|(start, path)| Some((key.get(start..path)?, key.get(start..end)?)))
 }
 
 /// As the text of a key has it: there all but a few signs is escaped.
@@ -132,6 +165,23 @@ mod tests {
         {
             assert!(!matches(miss, &key), "{miss}");
         }
+    }
+
+    #[test]
+    fn what_begins_with_a_slash_is_about_the_path() {
+        let mut with_query = key("1", "p", "/products/7");
+        with_query.part(Part::Query, b"page=2&token=s3cret");
+        with_query.part_named(Part::Header, "accept", [&b"/products/9"[..]].into_iter());
+        for hit in ["/products/7", "/products/*", "/*", "*/products/7?page=2*", "/products/7?page=2*", "/*7?*"] {
+            assert!(matches(hit, &with_query), "{hit}");
+        }
+        for miss in ["/products", "/product", "/7", "/products/7?", "/products/9", "/*accept*", "/*s3cret*", "/\\*"] {
+            assert!(!matches(miss, &with_query), "{miss}");
+        }
+        let mut value = KeyBuf::default();
+        value.part(Part::Namespace, b"shop");
+        value.part(Part::Value, b"/products/7");
+        assert!(!matches("/products/7", &value) && matches("/*", &key("1", "p", "/")));
     }
 
     #[test]

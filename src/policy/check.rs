@@ -1,6 +1,6 @@
 //! What makes a policy contradict itself.
 
-use super::{FillRules, Policy, RefreshRules, UriOf, effective::Spelled};
+use super::{FillRules, Objective, Policy, RefreshRules, UriOf, effective::Spelled};
 use crate::{
     identity::Scope,
     key::QueryRule,
@@ -40,9 +40,11 @@ impl Policy {
         self.check_lifetimes()?;
         self.check_fills()?;
         self.check_refresh()?;
+        self.check_verify()?;
         self.check_methods()?;
         self.check_scope()?;
         self.check_key()?;
+        self.objective.as_ref().map_or(Ok(()), Objective::check)?;
         self.check_limits(largest)
     }
 
@@ -160,6 +162,18 @@ impl Policy {
             )),
             None => Ok(()),
         }
+    }
+
+    fn check_verify(&self) -> Result<(), PolicyError> {
+        if let Some(fraction) = self.verify.filter(|fraction| !(*fraction > 0.0 && *fraction <= 1.0)) {
+            return fault(format!(
+                "verify({fraction:?}): a fraction of the hits, more than 0 and at most 1, is possible: 0.01 is one of a hundred"
+            ));
+        }
+        if !self.verify_ignored.is_empty() && self.verify.is_none() {
+            return fault("verify_ignoring(..) without verify(..) has nothing to ignore");
+        }
+        Ok(())
     }
 
     fn check_methods(&self) -> Result<(), PolicyError> {
@@ -395,6 +409,11 @@ mod tests {
             (minute().jitter(0.0), "jitter(0.0)"),
             (minute().jitter(0.51), "jitter(0.51)"),
             (minute().jitter(f64::NAN), "jitter(NaN)"),
+            (minute().verify(0.0), "verify(0.0)"),
+            (minute().verify(1.01), "0.01 is one of a hundred"),
+            (minute().verify(f64::NAN), "verify(NaN)"),
+            (minute().verify_ignoring(["x-build"]), "without verify(..)"),
+            (minute().verify(1.0).verify_ignoring(["b a d"]), "verify_ignoring: `b a d` is no field name"),
             (minute().adaptive_lifetime(MINUTE..=MINUTE / 2), "adaptive_lifetime(1m..=30s) is empty"),
             (minute().adaptive_lifetime(Duration::ZERO..=MINUTE), "at least 1 s"),
             (minute().adaptive_lifetime(2 * MINUTE..=3 * MINUTE), "lifetime of the policy, 1m, is not within"),
@@ -422,6 +441,8 @@ mod tests {
                 .min_uses(u32::MAX),
             Policy::fresh_for(MINUTE).soft_timeout(MINUTE).hard_timeout(MINUTE + Duration::from_millis(1)),
             Policy::fresh_for(MINUTE).hard_timeout(MINUTE).abandon_on_cancel(),
+            Policy::from_response().verify(f64::MIN_POSITIVE),
+            Policy::from_response().verify(1.0).verify_ignoring(["x-build"]),
             Policy::from_response().eager_refresh(f64::MIN_POSITIVE).xfetch(100.0).jitter(0.5),
             Policy::fresh_for(MINUTE).eager_refresh(0.999).xfetch(f64::MIN_POSITIVE).jitter(f64::MIN_POSITIVE),
             Policy::fresh_for(MINUTE).adaptive_lifetime(MINUTE..=MINUTE),

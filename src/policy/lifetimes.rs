@@ -75,7 +75,10 @@ impl Policy {
             observe_only: false,
             memory_only: false,
             memory_ttl: None,
+            verify: None,
+            verify_ignored: Vec::new(),
             browser: None,
+            objective: None,
             place: None,
             faults: Vec::new(),
         }

@@ -8,21 +8,24 @@ mod due;
 mod effective;
 mod fills;
 mod keys;
+mod objective;
 mod preset;
 mod rules;
 mod sharing;
 mod table;
 mod tagging;
+mod verifying;
 
 pub use check::PolicyError;
 pub(crate) use check::check_word;
 pub(crate) use due::{is_due, part_of, refresh_from};
 pub use effective::Effective;
 pub(crate) use fills::{FillRules, RefreshRules};
+pub use objective::Objective;
 pub use preset::Preset;
 pub(crate) use rules::{Rules, Unit};
-pub(crate) use table::Chosen;
 pub use table::PolicyTable;
+pub(crate) use table::{Chosen, Pick, Spot};
 
 use crate::{
     identity::Scope,
@@ -101,7 +104,10 @@ pub struct Policy {
     observe_only: bool,
     memory_only: bool,
     memory_ttl: Option<Duration>,
+    verify: Option<f64>,
+    verify_ignored: Vec<HeaderName>,
     browser: Option<CacheControl>,
+    objective: Option<Objective>,
     /// Where it stands among the predicates of a table. Part of the key of a policy without a name: two closures look the
     /// same from outside.
     place: Option<usize>,

@@ -5,10 +5,12 @@ use super::{
     UriOf,
 };
 use crate::{
+    credentials::is_credential_name,
     identity::Scope,
     invalidation::Tags,
     key::{KeyBuf, KeyRules, Part, Searches},
     semantics::{cache_control_writer::CacheControl, storable::StoreRules},
+    tally::Tally,
 };
 use http::{
     HeaderName, Method,
@@ -74,7 +76,12 @@ pub(crate) struct Rules {
     pub(crate) observe_only: bool,
     pub(crate) memory_only: bool,
     pub(crate) memory_ttl: Option<Duration>,
+    /// Of so many hits the inner service is asked too.
+    pub(crate) verify: Option<f64>,
+    pub(crate) verify_ignored: Vec<HeaderName>,
     pub(crate) browser: Option<CacheControl>,
+    /// Where what comes of it is counted.
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl Rules {
@@ -136,17 +143,30 @@ impl Rules {
             observe_only: policy.observe_only,
             memory_only: policy.memory_only,
             memory_ttl: policy.memory_ttl,
+            verify: policy.verify,
+            verify_ignored: policy.verify_ignored.clone(),
             browser: policy.browser,
+            tally: Tally::nobody(),
         })
     }
 }
 
 impl Rules {
+    /// These rules, with what comes of them counted here.
+    pub(crate) fn counted_by(self, tally: Arc<Tally>) -> Self {
+        Self { tally, ..self }
+    }
+
     /// Whether a request field is part of the key, or says who asks.
     pub(crate) fn tells_apart(&self, name: &HeaderName) -> bool {
         self.key.names(name)
             || self.credential_headers.contains(name)
             || [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
+    }
+
+    /// Whether what has this name is shown as a digest.
+    pub(crate) fn is_secret(&self, name: &str) -> bool {
+        is_credential_name(name) || self.credential_headers.iter().any(|field| field.as_str() == name)
     }
 
     /// These rules, but for what another policy says of storing.

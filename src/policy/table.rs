@@ -43,7 +43,35 @@ pub(crate) struct When(RequestIs);
 #[derive(Debug)]
 pub(crate) enum Chosen<T> {
     One(T),
-    Table { whens: Vec<(When, T)>, routes: Box<Router<T>>, otherwise: Option<T>, nothing: T },
+    Table { whens: Vec<(When, T)>, routes: Box<Router<Route<T>>>, otherwise: Option<T>, nothing: T },
+}
+
+/// What a path of the table leads to.
+#[derive(Debug)]
+pub(crate) struct Route<T> {
+    path: String,
+    made: T,
+}
+
+/// Where in a table something was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spot<'a> {
+    /// There is no table.
+    Only,
+    /// The predicate of this number, from 1.
+    When(usize),
+    Route(&'a str),
+    Otherwise,
+    Nothing,
+}
+
+/// What of a table fits a request.
+#[derive(Debug)]
+pub(crate) struct Pick<'a, T> {
+    pub(crate) made: &'a T,
+    pub(crate) spot: Spot<'a>,
+    /// Why the request is not to be looked up, if it is not.
+    pub(crate) passing: Option<Bypass>,
 }
 
 impl PolicyTable {
@@ -79,8 +107,11 @@ impl From<Policy> for PolicyTable {
 
 impl PolicyTable {
     /// Makes something of each policy.
-    pub(crate) fn compile<T>(self, make: impl Fn(&Policy) -> Result<T, PolicyError>) -> Result<Chosen<T>, PolicyError> {
-        let otherwise = self.otherwise.as_ref().map(&make).transpose()?;
+    pub(crate) fn compile<T>(
+        self,
+        make: impl Fn(Option<&str>, &Policy) -> Result<T, PolicyError>,
+    ) -> Result<Chosen<T>, PolicyError> {
+        let otherwise = self.otherwise.as_ref().map(|policy| make(None, policy)).transpose()?;
         if self.whens.is_empty() && self.routes.is_empty() {
             return match otherwise {
                 Some(one) => Ok(Chosen::One(one)),
@@ -89,43 +120,45 @@ impl PolicyTable {
         }
         let mut routes = Router::new();
         for (path, policy) in self.routes {
-            let made = make(&policy).map_err(|error| PolicyError::new(format!("route(`{path}`): {error}")))?;
+            let made =
+                make(Some(&path), &policy).map_err(|error| PolicyError::new(format!("route(`{path}`): {error}")))?;
             let wrong = |error| PolicyError::new(format!("route(`{}`): {error}", path.escape_debug()));
             if !path.starts_with('/') {
                 return Err(PolicyError::new(format!("route(`{}`): a path starts with `/`", path.escape_debug())));
             }
-            routes.insert(&path, made).map_err(wrong)?;
+            routes.insert(&path, Route { path: path.clone(), made }).map_err(wrong)?;
         }
         let whens = self.whens.into_iter().enumerate().map(|(place, (when, policy))| {
             let policy = Policy { place: Some(place), ..policy };
-            Ok((when, make(&policy)?))
+            Ok((when, make(None, &policy)?))
         });
         let whens = whens.collect::<Result<_, PolicyError>>()?;
-        Ok(Chosen::Table { whens, routes: Box::new(routes), otherwise, nothing: make(&Policy::invalidating())? })
+        Ok(Chosen::Table { whens, routes: Box::new(routes), otherwise, nothing: make(None, &Policy::invalidating())? })
     }
 }
 
 impl<T> Chosen<T> {
-    /// What fits a request, and why it is not to be looked up if it is not. `path` is that which the client sent.
-    pub(crate) fn pick(&self, parts: &Parts, path: &str) -> (&T, Option<Bypass>) {
+    /// What fits a request. `path` is that which the client sent.
+    pub(crate) fn pick(&self, parts: &Parts, path: &str) -> Pick<'_, T> {
         let (whens, routes, otherwise, nothing) = match self {
-            Self::One(one) => return (one, None),
+            Self::One(made) => return Pick { made, spot: Spot::Only, passing: None },
             Self::Table { whens, routes, otherwise, nothing } => (whens, routes, otherwise, nothing),
         };
-        for (when, made) in whens {
+        let none = |reason| Pick { made: nothing, spot: Spot::Nothing, passing: Some(reason) };
+        for (number, (when, made)) in (1..).zip(whens) {
             match catch_unwind(AssertUnwindSafe(|| (when.0)(parts))) {
-                Ok(true) => return (made, None),
+                Ok(true) => return Pick { made, spot: Spot::When(number), passing: None },
                 Ok(false) => {}
-                Err(_) => return (nothing, Some(Bypass::CallbackPanicked)),
+                Err(_) => return none(Bypass::CallbackPanicked),
             }
         }
         if is_ambiguous(path) {
-            return (nothing, Some(Bypass::AmbiguousPath));
+            return none(Bypass::AmbiguousPath);
         }
         match (routes.at(path), otherwise) {
-            (Ok(found), _) => (found.value, None),
-            (Err(_), Some(otherwise)) => (otherwise, None),
-            (Err(_), None) => (nothing, Some(Bypass::NoPolicy)),
+            (Ok(found), _) => Pick { made: &found.value.made, spot: Spot::Route(&found.value.path), passing: None },
+            (Err(_), Some(made)) => Pick { made, spot: Spot::Otherwise, passing: None },
+            (Err(_), None) => none(Bypass::NoPolicy),
         }
     }
 }
@@ -163,14 +196,14 @@ mod tests {
         Policy::named(name).fresh_for(Duration::from_secs(60))
     }
 
-    fn name(policy: &Policy) -> Result<String, PolicyError> {
+    fn name(_: Option<&str>, policy: &Policy) -> Result<String, PolicyError> {
         Ok(policy.name().unwrap_or("nothing").to_owned())
     }
 
     fn pick(table: &Chosen<String>, uri: &str) -> (String, Option<Bypass>) {
         let (parts, ()) = http::Request::get(uri).body(()).unwrap().into_parts();
-        let (name, bypass) = table.pick(&parts, parts.uri.path());
-        (name.clone(), bypass)
+        let Pick { made, passing, .. } = table.pick(&parts, parts.uri.path());
+        (made.clone(), passing)
     }
 
     #[test]
@@ -192,6 +225,30 @@ mod tests {
         }
         assert_eq!(pick(&without, "/other"), ("nothing".to_owned(), Some(Bypass::NoPolicy)));
         assert_eq!(pick(&without, "/other?x"), ("nothing".to_owned(), Some(Bypass::CallbackPanicked)));
+    }
+
+    #[test]
+    fn a_table_tells_where_it_has_found_something() {
+        let spot = |table: &Chosen<String>, uri: &str| {
+            let (parts, ()) = http::Request::get(uri).body(()).unwrap().into_parts();
+            format!("{:?}", table.pick(&parts, parts.uri.path()).spot)
+        };
+        let only = PolicyTable::from(named("x")).compile(name).unwrap();
+        assert_eq!(spot(&only, "/x"), "Only");
+        let table = PolicyTable::new()
+            .when(|_| false, named("a"))
+            .when(|parts| parts.uri.query() == Some("preview"), named("b"))
+            .route("/users/{id}", named("c"));
+        let with_rest = table.clone().otherwise(named("d")).compile(name).unwrap();
+        let table = table.compile(name).unwrap();
+        for (uri, with, without) in [
+            ("/users/7?preview", "When(2)", "When(2)"),
+            ("/users/7", "Route(\"/users/{id}\")", "Route(\"/users/{id}\")"),
+            ("/other", "Otherwise", "Nothing"),
+            ("/users//7", "Nothing", "Nothing"),
+        ] {
+            assert_eq!((&*spot(&with_rest, uri), &*spot(&table, uri)), (with, without), "{uri}");
+        }
     }
 
     #[test]
@@ -236,7 +293,7 @@ mod tests {
             assert!(error.contains(says), "{error}");
         }
         let bad = PolicyTable::new().route("/x", Policy::fresh_for(Duration::ZERO));
-        let check = |policy: &Policy| policy.check(1000).map(|()| policy.clone());
+        let check = |_: Option<&str>, policy: &Policy| policy.check(1000).map(|()| policy.clone());
         assert!(bad.compile(check).unwrap_err().to_string().starts_with("route(`/x`): fresh_for(0 s)"));
     }
 }

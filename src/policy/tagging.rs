@@ -1,7 +1,7 @@
 //! What a policy says of how responses are invalidated together.
 
 use super::Policy;
-use crate::invalidation::Tags;
+use crate::{identity::Scope, invalidation::Tags};
 use http::{HeaderName, request::Parts};
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -54,5 +54,23 @@ impl Policy {
             }
         }
         self
+    }
+
+    pub(crate) fn depends_on_names(&self) -> Vec<String> {
+        self.depends_on.iter().map(ToString::to_string).collect()
+    }
+
+    /// The fields that hold credentials, beside those that everybody knows.
+    pub(crate) fn credential_names(&self) -> &[HeaderName] {
+        &self.credential_headers
+    }
+
+    pub(crate) fn tag_names(&self) -> Vec<String> {
+        self.tags.names().map(ToString::to_string).collect()
+    }
+
+    /// Whether the whole identity is a part of keys.
+    pub(crate) fn keys_on_everybody(&self) -> bool {
+        matches!(self.scope, Scope::Whole)
     }
 }

@@ -1,6 +1,6 @@
 //! Writing `Cache-Control` for browsers and CDNs (RFC 9111 §5.2.2, RFC 5861, RFC 8246).
 
-use super::cache_control::MAX_DELTA;
+use super::cache_control::{MAX_DELTA, ResponseDirectives};
 use http::{HeaderMap, HeaderName, HeaderValue, header::CACHE_CONTROL};
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -134,6 +134,31 @@ impl CacheControl {
         HeaderValue::try_from(self.to_string()).unwrap_or_else(|_| HeaderValue::from_static("no-store"))
     }
 
+    /// What [`to_header_value`](Self::to_header_value) has written; nothing if it has not.
+    pub(crate) fn read(written: &[u8]) -> Option<Self> {
+        let said = ResponseDirectives::from_lines([written]);
+        let keep = match said.max_age {
+            Some(lifetime) => Keep::MaxAge(seconds(lifetime)),
+            None if said.no_cache => Keep::NoCache,
+            None => Keep::NoStore,
+        };
+        let sharing = match (said.public, said.private) {
+            (false, false) => Sharing::Unsaid,
+            (true, _) => Sharing::Public,
+            (false, true) => Sharing::Private,
+        };
+        let control = Self {
+            s_maxage: said.s_maxage.map(seconds),
+            immutable: said.immutable,
+            must_revalidate: said.must_revalidate,
+            stale_while_revalidate: said.stale_while_revalidate.map(seconds),
+            stale_if_error: said.stale_if_error.map(seconds),
+            no_transform: said.no_transform,
+            ..Self::new(keep, sharing)
+        };
+        (control.to_string().as_bytes() == written).then_some(control)
+    }
+
     /// The same for the one who asked alone.
     pub(crate) const fn for_one(mut self) -> Self {
         if !self.forbids_storing() {
@@ -143,7 +168,6 @@ impl CacheControl {
         self
     }
 
-    /// Whether it lets anybody use a stored response without asking.
     /// The same lifetimes from now on, for a response that is `age` old already: recipients count from its `Age`.
     pub(crate) fn aged(mut self, age: Duration) -> Self {
         let age = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
@@ -155,6 +179,7 @@ impl CacheControl {
         self
     }
 
+    /// Whether it lets anybody use a stored response without asking.
     pub(crate) const fn grants_reuse(&self) -> bool {
         matches!(self.keep, Keep::MaxAge(_))
     }

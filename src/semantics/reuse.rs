@@ -97,6 +97,11 @@ impl Lifespan {
         left - over
     }
 
+    /// Its age, and what is left of its lifetime, in whole seconds.
+    pub(crate) fn said(&self, now: Timestamp) -> (u64, i64) {
+        (self.age(now).as_secs(), self.ttl(now))
+    }
+
     /// Whether it is fresh.
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         now < self.fresh_until

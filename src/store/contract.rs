@@ -55,10 +55,26 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// What it told of itself when it last was asked, or told it unasked; nothing if it never was. Asks nobody.
+    fn last_stats(&self) -> Option<StoreStats> {
+        None
+    }
+
     /// Whether it is worth asking now. One that has just failed, again and again, is not, for a while; neither is one that
     /// is not connected. To ask is enough to make it find out whether that is still so.
     fn is_available(&self) -> bool {
         true
+    }
+
+    /// Why it is not worth asking, where it knows more than that it has failed: for statistics.
+    fn unavailable(&self) -> StoreError {
+        StoreError::Resting
+    }
+
+    /// The longest time to live of what it had when it was opened, as far as that is known: so long it is remembered
+    /// what was invalidated.
+    fn kept_for(&self) -> Option<Duration> {
+        None
     }
 }
 
@@ -110,6 +126,10 @@ pub enum StoreError {
     Protocol,
     /// The disk failed, or is full.
     Io,
+    /// Another process uses it, and only one can.
+    Locked,
+    /// It was damaged, and has been set aside.
+    Damaged,
 }
 
 /// What a store is doing; ready at once where it has nothing to wait for.
@@ -177,6 +197,8 @@ impl StoreError {
             Self::Denied => "denied",
             Self::Protocol => "protocol",
             Self::Io => "io",
+            Self::Locked => "locked",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -191,6 +213,8 @@ impl fmt::Display for StoreError {
             Self::Denied => "the store does not permit this",
             Self::Protocol => "the store gave an answer that cannot be understood",
             Self::Io => "reading or writing the store failed",
+            Self::Locked => "another process uses the store",
+            Self::Damaged => "the store was damaged, and has been set aside",
         })
     }
 }

@@ -2,22 +2,30 @@
 
 mod codec;
 mod contract;
+#[cfg(feature = "disk")]
+mod disk;
 #[cfg_attr(not(feature = "encrypt"), path = "no_keyring.rs")]
 mod keyring;
 mod memory;
+mod news;
 mod parcel;
 #[cfg(feature = "redis")]
 mod redis;
 
 #[cfg(fuzzing)]
 pub(crate) use codec::fuzzing;
-pub(crate) use codec::{Codec, Fault, Glimpse};
+pub(crate) use codec::{Codec, Facts, Fault, Glimpse};
 pub use contract::{Cursor, Page, Store, StoreError, StoreFuture, StoreKey, StoreStats};
+#[cfg(feature = "disk")]
+pub use disk::Disk;
 #[cfg(not(feature = "encrypt"))]
 pub(crate) use keyring::KeyRing;
 #[cfg(feature = "encrypt")]
 pub use keyring::{KeyRing, KeyRingError};
+#[cfg(feature = "admin")]
+pub(crate) use memory::Variant;
 pub(crate) use memory::{Found, Memory, Sizes};
-pub(crate) use parcel::{Kind, Parcel, Sealed, Signpost, YEAR};
+pub(crate) use news::{Listener, Teller};
+pub(crate) use parcel::{Browser, Kind, Parcel, Sealed, Signpost, YEAR};
 #[cfg(feature = "redis")]
 pub use redis::Redis;

@@ -2,7 +2,10 @@
 
 use crate::{
     invalidation::{Stamp, Tags},
-    semantics::{cache_control_writer::ForCaches, date::Timestamp},
+    semantics::{
+        cache_control_writer::{CacheControl, ForCaches},
+        date::Timestamp,
+    },
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -51,6 +54,16 @@ pub(crate) struct Parcel {
     pub(crate) credentials: bool,
     /// The handler said how it is to be stored, not the policy of the layer.
     pub(crate) own_policy: bool,
+    /// What the handler's policy tells browsers; nothing if that is not known.
+    pub(crate) browser: Option<Browser>,
+}
+
+/// What browsers are told by a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Browser {
+    /// What the answer says itself.
+    AsAnswered,
+    Told(CacheControl),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Warming: asking the application for what will be wanted, before anybody waits for it.
 
+mod hottest;
 mod plan;
 mod report;
 mod request;
@@ -18,6 +19,7 @@ pub use source::WarmSource;
 
 use crate::{
     cache::{BoxError, Cache},
+    identity::Identity,
     key::UtcOffset,
 };
 use http::{HeaderValue, Request, header::HOST, request::Parts};
@@ -70,6 +72,8 @@ use tower_service::Service;
 /// takes as it is; no client can do that. Authentication further out knows nothing of it: give the service inside of it, or
 /// requests that carry credentials.
 ///
+/// What will be wanted is mostly what was wanted: [`WarmSource::hottest`] and [`WarmSource::hottest_by_hour`] know.
+///
 /// A request that fails, or a closure that panics, is counted and stops nothing. A run that is dropped ends; fills that
 /// clients wait for go on. Requests of a warmer count in [`Cache::stats`] as others do. A run needs a tokio runtime with
 /// timers.
@@ -78,6 +82,7 @@ use tower_service::Service;
 pub struct Warmer {
     categories: Vec<Category>,
     only: Option<Vec<String>>,
+    tenant: Option<String>,
     host: Option<HeaderValue>,
     prepare: Option<Arc<Prepare>>,
     concurrency: usize,
@@ -111,6 +116,7 @@ impl Warmer {
         Self {
             categories: Vec::new(),
             only: None,
+            tenant: None,
             host: None,
             prepare: None,
             concurrency: 4,
@@ -183,6 +189,13 @@ impl Warmer {
     /// ```
     pub fn only<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.only = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Only requests that are made for this tenant, by their [`Identity`](crate::Identity): neither those for nobody in
+    /// particular, nor values.
+    pub fn only_tenant(mut self, tenant: impl fmt::Display) -> Self {
+        self.tenant = Some(tenant.to_string());
         self
     }
 
@@ -304,6 +317,20 @@ impl Warmer {
         let mut chosen: Vec<_> = self.categories.iter().filter(wanted).collect();
         chosen.sort_by_key(|category| std::cmp::Reverse(category.priority));
         chosen
+    }
+
+    /// The categories and their priorities, in the order of a run.
+    #[cfg(feature = "admin")]
+    pub(crate) fn priorities(&self) -> Vec<(&str, i32)> {
+        self.chosen().into_iter().map(|category| (&*category.name, category.priority)).collect()
+    }
+
+    /// What of a batch is for whom this is.
+    fn wanted(&self, mut items: Vec<source::Item>) -> Vec<source::Item> {
+        if let Some(tenant) = &self.tenant {
+            items.retain(|item| item.whose().and_then(Identity::tenant) == Some(tenant));
+        }
+        items
     }
 
     /// Names that were asked for, and are none.

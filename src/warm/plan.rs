@@ -39,7 +39,7 @@ impl Warmer {
             for source in &category.sources {
                 for number in 0.. {
                     let items = match source.batch(number).await {
-                        Ok(Some(items)) => items,
+                        Ok(Some(items)) => self.wanted(items),
                         Ok(None) => break,
                         Err(why) => {
                             plans.push(plan(None, None, Some(why)));

@@ -176,7 +176,7 @@ impl Run<'_> {
             for number in 0.. {
                 match source.batch(number).await {
                     Ok(Some(items)) => {
-                        for item in items {
+                        for item in self.warmer.wanted(items) {
                             self.start(place, item).await;
                         }
                     }

@@ -48,6 +48,14 @@ pub(super) enum Item {
 }
 
 impl Item {
+    /// For whom it is, if that is said.
+    pub(super) fn whose(&self) -> Option<&Identity> {
+        match self {
+            Self::Request(request) => request.whose(),
+            Self::Value(_) => None,
+        }
+    }
+
     fn request(request: WarmRequest) -> Self {
         Self::Request(Box::new(request))
     }

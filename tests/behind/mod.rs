@@ -1,8 +1,8 @@
 //! The caches of the cases: in memory, or with Redis behind it where the environment says so.
 //!
 //! With `LARDER_TEST_REDIS=redis://..` everything that is stored is written there too. With `LARDER_TEST_FORGET` set as
-//! well, the memory is empty whenever a request comes, so that what is served comes from Redis. It is asked while
-//! everything else waits: tests that stop the clock could not wait for it otherwise.
+//! well, the memory is emptied whenever a request comes and nothing is under way, so that what is served comes from Redis. It
+//! is asked while everything else waits: tests that stop the clock could not wait for it otherwise.
 
 use bytes::Bytes;
 use larder::{
@@ -15,8 +15,8 @@ use std::{
     sync::{
         Arc, LazyLock,
         atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc,
     },
-    thread,
     time::Duration,
 };
 use tokio::runtime::{Builder, Runtime};
@@ -24,7 +24,8 @@ use tokio::runtime::{Builder, Runtime};
 static REDIS: LazyLock<Option<Redis>> = LazyLock::new(|| {
     let url = env::var("LARDER_TEST_REDIS").ok()?;
     let redis = Redis::open(url).unwrap().budget(Duration::from_secs(10));
-    wait(redis.ready(Duration::from_secs(20))).expect("the Redis that the environment names");
+    let ready = redis.clone();
+    wait(async move { ready.ready(Duration::from_secs(20)).await }).expect("the Redis that the environment names");
     Some(redis)
 });
 
@@ -50,13 +51,19 @@ pub(crate) fn cache_with(builder: CacheBuilder) -> Result<(Cache, ManualClock), 
 /// A request is about to come.
 #[allow(dead_code, reason = "not all tests that have this need it")]
 pub(crate) async fn request(cache: &Cache) {
-    if *FORGETS {
-        for _ in 0..1000 {
-            if cache.stats().writes_waiting == 0 {
-                break;
-            }
-            tokio::task::yield_now().await;
+    if !*FORGETS {
+        return;
+    }
+    let mut stats = cache.stats();
+    for _ in 0..1000 {
+        if stats.writes_waiting == 0 {
+            break;
         }
+        tokio::task::yield_now().await;
+        stats = cache.stats();
+    }
+    // Those who wait for each other are to find what they wait for.
+    if stats.fills == 0 && stats.background == 0 {
         cache.clear();
     }
 }
@@ -84,22 +91,23 @@ impl Store for Behind {
     }
 
     fn get<'a>(&'a self, keys: &'a [StoreKey]) -> StoreFuture<'a, Vec<Option<Bytes>>> {
-        let keys = self.all(keys);
-        StoreFuture::ready(wait(self.store.get(&keys)))
+        let (store, keys) = (Arc::clone(&self.store), self.all(keys));
+        StoreFuture::ready(wait(async move { store.get(&keys).await }))
     }
 
     fn put(&self, key: StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'_, ()> {
-        StoreFuture::ready(wait(self.store.put(self.inner(&key), value, ttl)))
+        let (store, key) = (Arc::clone(&self.store), self.inner(&key));
+        StoreFuture::ready(wait(async move { store.put(key, value, ttl).await }))
     }
 
     fn remove<'a>(&'a self, keys: &'a [StoreKey]) -> StoreFuture<'a, ()> {
-        let keys = self.all(keys);
-        StoreFuture::ready(wait(self.store.remove(&keys)))
+        let (store, keys) = (Arc::clone(&self.store), self.all(keys));
+        StoreFuture::ready(wait(async move { store.remove(&keys).await }))
     }
 
     fn scan<'a>(&'a self, prefix: &'a str, from: Option<Cursor>, head: usize) -> StoreFuture<'a, Page> {
-        let whole = format!("{}{prefix}", self.prefix);
-        StoreFuture::ready(wait(self.store.scan(&whole, from, head)).map(|mut page| {
+        let (store, whole) = (Arc::clone(&self.store), format!("{}{prefix}", self.prefix));
+        StoreFuture::ready(wait(async move { store.scan(&whole, from, head).await }).map(|mut page| {
             for (key, _) in &mut page.found {
                 *key = StoreKey::new(&key.as_str()[self.prefix.len()..]).unwrap();
             }
@@ -108,11 +116,16 @@ impl Store for Behind {
     }
 
     fn stats(&self) -> StoreFuture<'_, StoreStats> {
-        StoreFuture::ready(wait(self.store.stats()))
+        let store = Arc::clone(&self.store);
+        StoreFuture::ready(wait(async move { store.stats().await }))
     }
 }
 
 /// Waits in this very thread.
-fn wait<T: Send>(future: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
-    thread::scope(|scope| scope.spawn(|| RUNTIME.block_on(future)).join()).unwrap()
+fn wait<T: Send + 'static>(
+    future: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    let (done, answer) = mpsc::sync_channel(1);
+    RUNTIME.spawn(async move { done.send(future.await) });
+    answer.recv().unwrap()
 }

@@ -4,7 +4,8 @@ use super::*;
 use http::HeaderName;
 use larder::StatsLayer;
 
-const FIELDS: [&str; 5] = ["x-cache", "x-cache-hits", "x-cache-misses", "x-cache-sets", "x-cache-key"];
+const FIELDS: [&str; 6] =
+    ["x-cache", "x-cache-hits", "x-cache-misses", "x-cache-sets", "x-cache-key", "x-cache-explain"];
 
 fn told(headers: &HeaderMap) -> [Option<&str>; 4] {
     [0, 1, 2, 3].map(|field| headers.get(FIELDS[field]).map(|value| value.to_str().unwrap()))
@@ -27,9 +28,11 @@ async fn every_outcome_is_told() {
     let (head, _) = get(&app, &[]).await;
     assert_eq!(told(head.headers()), some(["HIT", "1", "0", "0"]));
     assert_eq!(head.headers()["x-cache-key"], key);
+    assert_eq!(head.headers()["x-cache-explain"], "hit; age=0; ttl=60");
     let (head, _) = get(&app, &[("cookie", "a=b")]).await;
     assert_eq!(told(head.headers()), some(["BYPASS", "0", "0", "0"]));
     assert!(!head.headers().contains_key("x-cache-key"));
+    assert_eq!(head.headers()["x-cache-explain"], "bypass; reason=cookie");
     clock.advance(90 * Duration::from_secs(1));
     let (head, _) = get(&app, &[]).await;
     assert_eq!(told(head.headers()), some(["STALE", "1", "0", "0"]), "the refresh counts for nobody");
@@ -52,7 +55,9 @@ async fn several_caches_are_counted_together() {
     assert_eq!(told(get(&app, &[]).await.0.headers()), [Some("MISS"), Some("0"), Some("2"), Some("2")]);
     assert_eq!(told(get(&app, &[]).await.0.headers()), [Some("HIT"), Some("1"), Some("0"), Some("0")]);
     outer.invalidate(larder::Selector::everything()).await.unwrap();
-    assert_eq!(told(get(&app, &[]).await.0.headers()), [Some("MISS"), Some("1"), Some("1"), Some("1")]);
+    let (head, _) = get(&app, &[]).await;
+    assert_eq!(told(head.headers()), [Some("MISS"), Some("1"), Some("1"), Some("1")]);
+    assert_eq!(head.headers()["x-cache-explain"], "miss; reason=uri-miss; stored=yes", "that of the outermost");
 }
 
 #[tokio::test]
@@ -60,7 +65,8 @@ async fn on_off_or_for_those_who_know() {
     const SECRET: HeaderName = HeaderName::from_static("x-debug");
     let inner = handler(|request| {
         let seen = if request.headers().contains_key(SECRET) { "seen" } else { "unseen" };
-        response(200, &[("x-cache", "spoof"), ("x-cache-key", "spoof"), ("x-cache-other", "1")], seen)
+        let spoof = ["x-cache", "x-cache-key", "x-cache-explain"].map(|name| (name, "spoof"));
+        response(200, &[spoof[0], spoof[1], spoof[2], ("x-cache-other", "1")], seen)
     });
     let with_secret = || StatsLayer::with_secret(SECRET, "open sesame");
     for (layer, fields, told, expected) in [
@@ -81,10 +87,10 @@ async fn on_off_or_for_those_who_know() {
         assert_eq!(head.headers()["x-cache-other"], "1");
         if told {
             assert_eq!(stats::told(head.headers()), [None, Some("0"), Some("0"), Some("0")], "{layer:?}");
-            assert!(!head.headers().contains_key("x-cache-key"));
+            assert!(!head.headers().contains_key("x-cache-key") && !head.headers().contains_key("x-cache-explain"));
         } else {
             assert_eq!(stats::told(head.headers()), [Some("spoof"), None, None, None], "{layer:?}");
-            assert_eq!(head.headers()["x-cache-key"], "spoof");
+            assert_eq!((&head.headers()["x-cache-key"], &head.headers()["x-cache-explain"]), (&spoof(), &spoof()));
         }
     }
 }
@@ -99,4 +105,8 @@ async fn what_is_said_of_one_request_is_not_stored() {
     let (head, _) = get(&app, &[]).await;
     assert_hit!(head);
     assert!(FIELDS.iter().all(|name| !head.headers().contains_key(*name)), "{head:?}");
+}
+
+fn spoof() -> http::HeaderValue {
+    http::HeaderValue::from_static("spoof")
 }

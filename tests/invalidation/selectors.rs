@@ -103,7 +103,10 @@ fn cases() -> Vec<(Selector, Vec<usize>)> {
         (Selector::pattern("*/p"), vec![0, 1, 3]),
         (Selector::pattern("*/p*"), vec![0, 1, 2, 3]),
         (Selector::pattern("*/p*").within(2), vec![3]),
-        (Selector::pattern("/p"), vec![]),
+        (Selector::pattern("/p"), vec![0, 1, 2, 3]),
+        (Selector::pattern("/p?*"), vec![2]),
+        (Selector::pattern("/p*").within(2), vec![3]),
+        (Selector::pattern("/"), vec![]),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! Who is who: ids that look alike, ids that are used again, and closures that fail to tell.
 
-use crate::{App, MINUTE, answering, ask, boxed, by, cached, get, outcome};
+use crate::{App, MINUTE, answering, ask, boxed, by, cached, get, outcome, told};
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Request, Response};
 use larder::{
@@ -229,7 +229,7 @@ async fn o_15_a_panic_costs_its_request_and_nothing_else() {
             }
         });
         let owner = answering(|request| Response::new(Body::from(request.headers()["x-user"].as_bytes().to_vec())));
-        let app = boxed(identity.layer(CacheLayer::new(&cache, policy).layer(owner)));
+        let app = told(&cache, boxed(identity.layer(CacheLayer::new(&cache, policy).layer(owner))));
         let mut asked = Vec::new();
         for round in 0..ROUNDS {
             for user in ["7", "8"] {
@@ -289,7 +289,7 @@ async fn o_15_a_trusted_field_that_makes_no_sense_bypasses() {
         ("user", HeaderName::from_static("x-user")),
     ]);
     let reads = answering(|request| Response::new(Body::from(request.headers()["x-user"].as_bytes().to_vec())));
-    let app = boxed(trusted.layer(CacheLayer::new(&cache, Policy::fresh_for(MINUTE)).layer(reads)));
+    let app = told(&cache, boxed(trusted.layer(CacheLayer::new(&cache, Policy::fresh_for(MINUTE)).layer(reads))));
     for (user, again) in [("jos\u{e9}", None), ("zo\u{eb}", None), ("a", Some("x")), ("b", Some("x"))] {
         let mut request = get("/", &[("x-tenant", "1")]);
         request.headers_mut().append("x-user", HeaderValue::from_bytes(user.as_bytes()).unwrap());

@@ -172,7 +172,7 @@ fn echo(cache: &Cache, policy: Policy) -> App {
         let response = Response::builder().header("cache-control", "max-age=60");
         Ok::<_, Infallible>(response.body(Body::from(answer)).unwrap())
     });
-    crate::boxed(CacheLayer::new(cache, policy).rebuild_body(Body::new).layer(inner))
+    crate::told(cache, crate::boxed(CacheLayer::new(cache, policy).rebuild_body(Body::new).layer(inner)))
 }
 
 fn sending(method: &str, fields: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {

@@ -151,6 +151,14 @@ impl Log {
         }
     }
 
+    /// Whether a shared log ought to have been read by now, and was not.
+    #[cfg(feature = "admin")]
+    pub(super) fn is_out_of_touch(&self, now: Timestamp) -> bool {
+        let Self::Shared(log) = self else { return false };
+        let late = 3 * log.times.poll() + Duration::from_secs(1);
+        log.contact().is_none_or(|at| now.since(at) > late)
+    }
+
     /// What a shared log has seen.
     pub(super) fn counts(&self, now: Timestamp) -> Option<LogCounts> {
         let Self::Shared(log) = self else { return None };
@@ -214,6 +222,7 @@ impl Cache {
     /// Applies what selectors select here, and has it sent to those who share the log.
     pub(super) fn publish(&self, batch: Batch, selectors: &[Selector]) -> Option<Receipt> {
         self.0.counters.invalidations.fetch_add(1, Relaxed);
+        self.0.book.note_invalidated(selectors);
         let Log::Shared(log) = &self.0.log else {
             self.0.ledger.append(batch, self.now());
             return None;
@@ -369,6 +378,8 @@ async fn read(log: &SharedLog, cache: &Weak<Inner>) {
             log.queued.notify_one();
         }
         log.told.foreign.fetch_add(reading.foreign, Relaxed);
+        // What was stored before the start is to be judged by what is remembered.
+        cache.0.ledger.keep_for(cache.0.tiers.kept_for());
         for line in &reading.lines {
             cache.take(log, line);
         }

@@ -65,7 +65,7 @@ impl Cache {
     }
 
     /// What it can be hit by, as far as its key and tags tell.
-    fn footprint_of(&self, glimpse: &Glimpse) -> Footprint {
+    pub(crate) fn footprint_of(&self, glimpse: &Glimpse) -> Footprint {
         let said = Said::of(&glimpse.key);
         let (authority, query) = (said.authority, said.query);
         let resource = said.path.map(|path| Subject::Resource { authority, path, query });
@@ -81,4 +81,4 @@ impl Cache {
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// So many of the first bytes are looked at: the key and the tags of all but the strangest are in them.
-const HEAD: usize = 4096;
+pub(crate) const HEAD: usize = 4096;

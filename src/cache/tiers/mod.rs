@@ -6,6 +6,7 @@ mod places;
 mod send;
 mod writer;
 
+pub(crate) use count::HEAD;
 pub(crate) use lease::{Lease, Leased};
 pub(crate) use places::Places;
 pub(crate) use writer::{Write, Writer};
@@ -13,8 +14,10 @@ pub(crate) use writer::{Write, Writer};
 use super::{Cache, StoreCounts, table::Table};
 use crate::{
     clock::Moment,
+    entry::Entry,
     semantics::{date::Timestamp, vary::write_selecting_values},
-    store::{Codec, Fault, Kind, Parcel, Sealed, Signpost, Store, StoreError, StoreKey},
+    store::{Codec, Kind, Parcel, Sealed, Signpost, Store, StoreError, StoreKey},
+    tally::Histogram,
     timer,
 };
 use bytes::Bytes;
@@ -72,6 +75,8 @@ pub(crate) struct TierTold {
     pub(super) writes: AtomicU64,
     /// What was not written, because too much waited.
     pub(super) dropped: AtomicU64,
+    /// How long lookups took.
+    latency: Histogram,
     /// What failed, or could not be used, by reason.
     reasons: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -90,14 +95,17 @@ impl Tiers {
     /// What came of asking each.
     pub(super) fn counts(&self) -> BTreeMap<String, StoreCounts> {
         let load = |counter: &AtomicU64| counter.load(Relaxed);
-        let counts = |told: &TierTold| StoreCounts {
+        let counts = |tier: &Tier, told: &TierTold| StoreCounts {
+            up: tier.store.is_available(),
+            stats: tier.store.last_stats(),
             hits: load(&told.hits),
             misses: load(&told.misses),
             writes: load(&told.writes),
             dropped: load(&told.dropped),
+            latency: told.latency.latency(),
             reasons: told.reasons(),
         };
-        self.all.iter().map(|tier| (tier.store.name().to_owned(), counts(&tier.told))).collect()
+        self.all.iter().map(|tier| (tier.store.name().to_owned(), counts(tier, &tier.told))).collect()
     }
 
     /// Waits until all of them can be asked: being asked is what makes them try.
@@ -105,6 +113,11 @@ impl Tiers {
         while !self.all.iter().all(|tier| tier.store.is_available()) {
             timer::after(Duration::from_millis(10)).await;
         }
+    }
+
+    /// How long what they have from before may be used, as far as they know.
+    pub(super) fn kept_for(&self) -> Duration {
+        self.all.iter().filter_map(|tier| tier.store.kept_for()).max().unwrap_or_default()
     }
 
     /// Takes note of what a signpost says.
@@ -134,55 +147,90 @@ impl Cache {
     }
 
     /// What the stores have under this key for a request with these fields, of which this node knows whether it was
-    /// invalidated, and which is younger than what it has. The first that is fresh, else the youngest.
+    /// invalidated, and which is younger than what it has. The first that is fresh, else the youngest, with how many stores
+    /// are nearer. And whether the last store has anything.
     pub(crate) async fn fetch(
         &self,
         kind: Kind,
         key: &[u8],
         request: &HeaderMap,
         before: Option<Timestamp>,
-    ) -> Option<Parcel> {
-        let mut best: Option<Parcel> = None;
-        for tier in &self.0.tiers.all {
+    ) -> (Option<(Parcel, usize)>, Last) {
+        let (mut best, mut last): (Option<(Parcel, usize)>, _) = (None, Last::Unknown);
+        for (nearer, tier) in self.0.tiers.all.iter().enumerate() {
+            last = Last::Unknown;
             if !tier.store.is_available() {
-                tier.told.reason(StoreError::Resting.as_str());
+                tier.told.reason(tier.store.unavailable().as_str());
                 continue;
             }
-            match self.ask(tier, kind, key, request).await {
+            let since = Moment::now();
+            let asked = self.ask(tier, kind, key, request).await;
+            let took = since.elapsed();
+            tier.told.latency.record(took);
+            self.0.book.note_store(tier.store.name(), "get", took, asked.as_ref().err().map(Unfit::as_str));
+            match asked {
                 Ok(Some(parcel)) if before.is_none_or(|before| before < parcel.received) => {
+                    last = Last::Has;
                     let fresh = parcel.received.saturating_sub(parcel.age).saturating_add(parcel.lifetime) > self.now();
-                    if best.as_ref().is_none_or(|best| best.received < parcel.received) {
-                        best = Some(parcel);
+                    if best.as_ref().is_none_or(|(best, _)| best.received < parcel.received) {
+                        best = Some((parcel, nearer));
                     }
                     if fresh {
                         tier.told.hits.fetch_add(1, Relaxed);
-                        return best;
+                        return (best, last);
                     }
                     tier.told.misses.fetch_add(1, Relaxed);
                 }
-                Ok(_) => {
+                Ok(found) => {
+                    last = if found.is_some() { Last::Has } else { Last::HasNot };
                     tier.told.misses.fetch_add(1, Relaxed);
                 }
-                Err(reason) => tier.told.reason(reason),
+                Err(Unfit::Unknown(reason)) => tier.told.reason(reason),
+                Err(Unfit::Other(reason)) => {
+                    last = Last::HasNot;
+                    tier.told.reason(reason);
+                }
             }
         }
-        best
+        (best, last)
     }
 
-    async fn ask(
+    /// What each store has for a request, by its name, for those who only look: it is counted nowhere.
+    pub(crate) async fn look_into_stores(
         &self,
-        tier: &Tier,
-        kind: Kind,
         key: &[u8],
         request: &HeaderMap,
-    ) -> Result<Option<Parcel>, &'static str> {
+    ) -> Vec<(String, Result<Option<Parcel>, &'static str>)> {
+        let mut all = Vec::new();
+        for tier in &self.0.tiers.all {
+            let found = match tier.store.is_available() {
+                true => self.ask(tier, Kind::Response, key, request).await.map_err(|unfit| unfit.as_str()),
+                false => Err(tier.store.unavailable().as_str()),
+            };
+            all.push((tier.store.name().to_owned(), found));
+        }
+        all
+    }
+
+    /// What memory has is not in the last store any more: it is removed from those before too. From memory last: if this is
+    /// broken off, it is found out again.
+    pub(crate) async fn let_go(&self, key: &[u8], entry: &Arc<Entry>, request: &HeaderMap) {
+        if let Some((_, nearer)) = self.0.tiers.all.split_last() {
+            self.remove_from(nearer, key, request).await;
+        }
+        // Nor do those use it who hold it already.
+        entry.checked.be_gone();
+        self.remove(key, entry);
+    }
+
+    async fn ask(&self, tier: &Tier, kind: Kind, key: &[u8], request: &HeaderMap) -> Result<Option<Parcel>, Unfit> {
         let (since, Tiers { places, .. }) = (Moment::now(), &self.0.tiers);
         let known = self.stored_by(key);
         let first = places.resource(key);
         // The variant and the signpost at once, where it is known which one it will be.
         let guess = (!known.is_empty()).then(|| places.variant(key, &digest(&known, request)));
         let asked: Vec<StoreKey> = guess.into_iter().chain([first]).collect();
-        let found = tier.store.get(&asked).await.map_err(StoreError::as_str)?;
+        let found = tier.store.get(&asked).await?;
         let mut signpost = None;
         for (place, bytes) in asked.iter().zip(found) {
             let Some(bytes) = bytes else { continue };
@@ -192,7 +240,7 @@ impl Cache {
                 }
                 Sealed::Parcel(_) => {}
                 Sealed::Signpost(post) if post.key == key => signpost = Some(post),
-                Sealed::Signpost(_) => return Err("other-key"),
+                Sealed::Signpost(_) => return Err(Unfit::Other("other-key")),
             }
         }
         let Some(Signpost { nominated, variants, .. }) = signpost else { return Ok(None) };
@@ -208,12 +256,12 @@ impl Cache {
             Some(budget) => timer::within(budget.saturating_sub(since.elapsed()), get).await,
             None => Some(get.await),
         };
-        let found = found.unwrap_or(Err(StoreError::Timeout)).map_err(StoreError::as_str)?;
+        let found = found.unwrap_or(Err(StoreError::Timeout))?;
         let Some(bytes) = found.into_iter().next().flatten() else { return Ok(None) };
         match self.open(&asked[0], bytes)? {
             Sealed::Parcel(parcel) if is_meant(&parcel, kind, key, request) => self.judged(*parcel),
-            Sealed::Parcel(_) => Err("other-key"),
-            Sealed::Signpost(_) => Err("field"),
+            Sealed::Parcel(_) => Err(Unfit::Other("other-key")),
+            Sealed::Signpost(_) => Err(Unfit::Other("field")),
         }
     }
 
@@ -224,21 +272,50 @@ impl Cache {
     }
 
     /// The fields that select the variants of a resource in the stores, as far as they are known.
-    fn stored_by(&self, key: &[u8]) -> Arc<[HeaderName]> {
+    pub(crate) fn stored_by(&self, key: &[u8]) -> Arc<[HeaderName]> {
         let (here, signposts) = (self.nominated(key), &self.0.tiers.signposts);
         if here.is_empty() { signposts.get(signposts.hash(key)).unwrap_or_default() } else { here.into() }
     }
 
-    fn open(&self, place: &StoreKey, bytes: Bytes) -> Result<Sealed, &'static str> {
-        self.0.tiers.codec.open(bytes, place).map_err(Fault::as_str)
+    fn open(&self, place: &StoreKey, bytes: Bytes) -> Result<Sealed, Unfit> {
+        self.0.tiers.codec.open(bytes, place).map_err(|fault| Unfit::Other(fault.as_str()))
     }
 
     /// Nothing if it is not known what has been invalidated since it was made, or it is of no use any more.
-    fn judged(&self, parcel: Parcel) -> Result<Option<Parcel>, &'static str> {
+    fn judged(&self, parcel: Parcel) -> Result<Option<Parcel>, Unfit> {
         if self.0.log.inward(parcel.stamp).is_none() {
-            return Err("unknown-position");
+            return Err(Unfit::Unknown("unknown-position"));
         }
         Ok(Some(parcel).filter(|parcel| parcel.discard_at > self.now()))
+    }
+}
+
+/// Whether the last of the stores has anything of what was looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Last {
+    Has,
+    HasNot,
+    Unknown,
+}
+
+/// Why what is in a store is not used.
+enum Unfit {
+    /// Nobody can tell what it has: it failed, or what it has is of a time that is not known here.
+    Unknown(&'static str),
+    /// It has something else.
+    Other(&'static str),
+}
+
+impl Unfit {
+    const fn as_str(&self) -> &'static str {
+        let (Self::Unknown(reason) | Self::Other(reason)) = self;
+        reason
+    }
+}
+
+impl From<StoreError> for Unfit {
+    fn from(error: StoreError) -> Self {
+        Self::Unknown(error.as_str())
     }
 }
 

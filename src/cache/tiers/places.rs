@@ -17,6 +17,13 @@ impl Places {
         &self.0
     }
 
+    /// The first half of what stands for this key in all of its places.
+    pub(crate) fn digest(key: &[u8]) -> u64 {
+        let mut half = [0; 8];
+        half.copy_from_slice(&blake3::hash(key).as_bytes()[..8]);
+        u64::from_be_bytes(half)
+    }
+
     /// The place of a resource.
     pub(crate) fn resource(&self, key: &[u8]) -> StoreKey {
         key_of(self.text(key))

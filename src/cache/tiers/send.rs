@@ -6,7 +6,7 @@ use crate::{
     clock::Moment,
     entry::Entry,
     invalidation::Standing,
-    store::{Fault, Kind, Parcel, Sealed, Signpost, StoreError, StoreKey},
+    store::{Browser, Fault, Kind, Parcel, Sealed, Signpost, StoreError, StoreKey},
     timer,
 };
 use bytes::Bytes;
@@ -14,23 +14,31 @@ use http::{HeaderMap, HeaderName};
 use std::{slice, sync::atomic::Ordering::Relaxed, time::Duration};
 
 impl Cache {
-    /// Writes to every store. What has been invalidated meanwhile is not written.
+    /// Writes to every store that is meant. What has been invalidated meanwhile is not written.
     pub(super) async fn write(&self, write: &Write) {
         let Tiers { all, places, .. } = &self.0.tiers;
         self.settled(&write.entry).await;
-        for tier in all {
+        for (nearer, tier) in all.iter().enumerate().take(write.tiers) {
             if !tier.store.is_available() {
-                tier.told.reason(StoreError::Resting.as_str());
+                tier.told.reason(tier.store.unavailable().as_str());
                 continue;
             }
             let varies = !self.stored_by(&write.key).is_empty();
             // Where others vary, it is found by way of the signpost to them.
+            let since = Moment::now();
             let written = match write.nominated().is_empty() && !varies {
                 true => self.put(tier, write, places.resource(&write.key), Vec::new()).await,
                 false => self.put_variant(tier, write).await,
             };
+            self.0.book.note_store(tier.store.name(), "put", since.elapsed(), written.err());
             match written {
-                Ok(()) => drop(tier.told.writes.fetch_add(1, Relaxed)),
+                Ok(()) => {
+                    tier.told.writes.fetch_add(1, Relaxed);
+                    // Those before it tell nothing.
+                    if nearer + 1 == all.len() {
+                        write.entry.told.is_there();
+                    }
+                }
                 Err(reason) => tier.told.reason(reason),
             }
         }
@@ -38,13 +46,18 @@ impl Cache {
 
     /// Removes what a request with these fields selects.
     pub(super) async fn remove_from_stores(&self, key: &[u8], request: &HeaderMap) {
-        let Tiers { all, places, .. } = &self.0.tiers;
+        self.remove_from(&self.0.tiers.all, key, request).await;
+    }
+
+    /// The same from some of them.
+    pub(super) async fn remove_from(&self, tiers: &[Tier], key: &[u8], request: &HeaderMap) {
+        let places = &self.0.tiers.places;
         let nominated = self.stored_by(key);
         let place = match nominated.is_empty() {
             true => places.resource(key),
             false => places.variant(key, &digest(&nominated, request)),
         };
-        for tier in all {
+        for tier in tiers {
             if let Err(error) = tier.store.remove(slice::from_ref(&place)).await {
                 tier.told.reason(error.as_str());
             }
@@ -112,6 +125,9 @@ impl Cache {
         if self.0.ledger.standing(entry.claim(&write.key), &entry.checked) == Standing::Gone {
             return Err("invalidated");
         }
+        if self.has_changed(entry) {
+            return Err("changed");
+        }
         let ttl = entry.discard_at.since(self.now());
         if ttl < Duration::from_millis(1) {
             return Ok(());
@@ -151,6 +167,7 @@ impl Cache {
             adapted: entry.adapted,
             credentials: write.credentials,
             own_policy: entry.handler.is_some(),
+            browser: entry.handler.as_ref().map(|_| entry.browser.map_or(Browser::AsAnswered, Browser::Told)),
         })
     }
 }

@@ -58,6 +58,14 @@ impl Job {
         }
     }
 
+    /// How many stores it is about.
+    fn tiers(&self) -> usize {
+        match self {
+            Self::Write(write) => write.tiers,
+            Self::Remove { .. } => usize::MAX,
+        }
+    }
+
     fn weight(&self) -> u64 {
         match self {
             Self::Write(write) => write.entry.weight(),
@@ -74,6 +82,8 @@ pub(crate) struct Write {
     pub(crate) request: HeaderMap,
     pub(crate) credentials: bool,
     pub(crate) max_variants: usize,
+    /// Only the nearest so many stores are written to: those before the one where it was found.
+    pub(crate) tiers: usize,
     /// Given back once it is written: those who wait for it find it then.
     #[expect(dead_code, reason = "it is there to be dropped")]
     pub(crate) lease: Option<Arc<Lease>>,
@@ -138,7 +148,7 @@ impl Cache {
         let writer = &self.0.tiers.writer;
         let runtime = tokio::runtime::Handle::try_current();
         let (Ok(runtime), true) = (runtime, writer.enter(job.weight())) else {
-            for tier in &self.0.tiers.all {
+            for tier in self.0.tiers.all.iter().take(job.tiers()) {
                 tier.told.dropped.fetch_add(1, Relaxed);
             }
             return;

@@ -1,6 +1,6 @@
 //! Many values of one kind, told apart by one parameter.
 
-use super::call::{Site, ValueCall, count, fresh};
+use super::call::{Site, ValueCall, fresh, use_of};
 use crate::{outcome::Outcome, timer};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::HashMap, fmt, future::Future, hash::Hash, sync::Arc};
@@ -40,16 +40,16 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
             let one = self.of(param, &id);
             let key = one.key().ok();
             match key.as_ref().and_then(|key| fresh(self.cache, key)) {
-                Some(value) => {
-                    count(self.cache, Outcome::Hit);
+                Some((entry, value)) => {
+                    use_of(&self.tally, &entry, Outcome::Hit);
                     all.insert(id, value);
                 }
-                None if rest.iter().any(|(other, _)| *other == id) => count(self.cache, Outcome::Miss),
+                None if rest.iter().any(|(other, _)| *other == id) => drop(self.tally.count(Outcome::Miss)),
                 None => rest.push((id, key.map(|key| one.site(key)))),
             }
         }
         let kind = self.value.kind;
-        let look = async |site: &Option<Site>| kind.value_in_stores(site.as_ref()?).await;
+        let look = async |site: &Option<Site>| kind.in_stores(site.as_ref()?).await;
         let mut found = Vec::new();
         // Not all at once, or each answer would have all of them looked at.
         for some in rest.chunks(64) {
@@ -57,10 +57,18 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
         }
         let mut missing = Vec::new();
         for ((id, site), found) in rest.into_iter().zip(found) {
-            count(self.cache, if found.is_some() { Outcome::Hit } else { Outcome::Miss });
             match found {
-                Some(value) => drop(all.insert(id, value)),
-                None => missing.push((id, site)),
+                Some((entry, value)) => {
+                    use_of(&self.tally, &entry, Outcome::Hit);
+                    all.insert(id, value);
+                }
+                None => {
+                    match &site {
+                        Some(site) => site.count(Outcome::Miss),
+                        None => drop(self.tally.count(Outcome::Miss)),
+                    }
+                    missing.push((id, site));
+                }
             }
         }
         (all, missing)

@@ -4,7 +4,7 @@ use super::{Kind, Value, load::weigh};
 use crate::{
     cache::{Cache, refreshing},
     entry::{Entry, Held, Life},
-    identity::Identity,
+    identity::{Identity, TENANT},
     invalidation::{Checked, Claim, Footprint, Selector, Seq, Standing, Subject, Tags, key_digest},
     key::{Key, KeyBuf, Part},
     outcome::{Bypass, Outcome},
@@ -14,6 +14,7 @@ use crate::{
         storable::Storable,
     },
     store::Found,
+    tally::{Scalar, Tally, Usage},
 };
 use http::HeaderMap;
 use serde::{Serialize, de::DeserializeOwned};
@@ -28,6 +29,7 @@ pub struct ValueCall<'a, T> {
     params: Vec<(Cow<'static, str>, String)>,
     tags: Tags,
     keep: bool,
+    pub(super) tally: Arc<Tally>,
 }
 
 /// Where a value is kept, and by what it is invalidated.
@@ -37,11 +39,22 @@ pub(super) struct Site {
     pub(super) key: KeyBuf,
     pub(super) footprint: Footprint,
     pub(super) tags: Tags,
+    pub(super) tally: Arc<Tally>,
+    /// That of its tenant, if it has one.
+    pub(super) tenant: Option<Arc<Tally>>,
 }
 
 impl<'a, T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'a, T> {
     pub(super) fn new(cache: &'a Cache, value: &'a Value<T>) -> Self {
-        Self { cache, value, identity: None, params: Vec::new(), tags: Tags::default(), keep: true }
+        Self {
+            cache,
+            value,
+            identity: None,
+            params: Vec::new(),
+            tags: Tags::default(),
+            keep: true,
+            tally: value.tally(cache),
+        }
     }
 
     /// Whose it is. Of the identity counts what the value keys on.
@@ -73,17 +86,27 @@ impl<'a, T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'a, 
     /// What is kept, if it is fresh; also in the stores behind the memory tier. Counts as a hit or a miss.
     pub async fn get(self) -> Option<Arc<T>> {
         let key = self.key().ok()?;
-        let mut found = fresh(self.cache, &key);
-        if found.is_none() && self.cache.has_stores() {
-            found = self.value.kind.value_in_stores(&self.site(key)).await;
+        if let Some((entry, value)) = fresh(self.cache, &key) {
+            use_of(&self.tally, &entry, Outcome::Hit);
+            return Some(value);
         }
-        count(self.cache, if found.is_some() { Outcome::Hit } else { Outcome::Miss });
-        found
+        let site = self.site(key);
+        let found = if self.cache.has_stores() { self.value.kind.in_stores(&site).await } else { None };
+        match found {
+            Some((entry, value)) => {
+                use_of(&self.tally, &entry, Outcome::Hit);
+                Some(value)
+            }
+            None => {
+                site.count(Outcome::Miss);
+                None
+            }
+        }
     }
 
     /// What is kept in memory, if it is fresh. Counts as nothing.
     pub fn peek(self) -> Option<Arc<T>> {
-        fresh(self.cache, &self.key().ok()?)
+        Some(fresh(self.cache, &self.key().ok()?)?.1)
     }
 
     /// Keeps a value.
@@ -175,7 +198,8 @@ impl<'a, T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'a, 
         let digest = key_digest(key.as_bytes());
         let subjects = [Subject::Value(self.value.name()), Subject::Key(&digest)];
         let footprint = self.cache.ledger().rows().footprint(subjects.into_iter().chain(tags.subjects()), &keyed);
-        Site { cache: self.cache.clone(), key, footprint, tags }
+        let tenant = prepared.scope.keys_on(TENANT).then(|| self.cache.tenant_tally(key.as_bytes())).flatten();
+        Site { cache: self.cache.clone(), key, footprint, tags, tally: Arc::clone(&self.tally), tenant }
     }
 
     /// The same call about one of many.
@@ -187,6 +211,7 @@ impl<'a, T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'a, 
             params: self.params.clone(),
             tags: self.tags.clone(),
             keep: self.keep,
+            tally: Arc::clone(&self.tally),
         }
         .param(param, id)
     }
@@ -225,8 +250,21 @@ impl Site {
         find(&self.cache, &self.key)
     }
 
+    /// What is in memory, if others have changed it in a store, perhaps.
+    pub(super) fn changed(&self) -> Option<Arc<Entry>> {
+        match self.cache.find(self.key.as_bytes(), &HeaderMap::new()) {
+            Found::Entry(entry) => Some(entry).filter(|entry| self.cache.has_changed(entry)),
+            Found::Nothing | Found::OtherVariants => None,
+        }
+    }
+
+    /// Counts what came of a lookup for which nothing stored was used.
     pub(super) fn count(&self, outcome: Outcome) {
-        count(&self.cache, outcome);
+        self.tally.count(outcome);
+        if let (Some(tenant), Some(scalar)) = (&self.tenant, Scalar::of(outcome)) {
+            tenant.add(scalar, 1);
+        }
+        noted(outcome);
     }
 
     pub(super) fn selector(&self) -> Selector {
@@ -247,18 +285,27 @@ impl Site {
 
 pub(super) fn find(cache: &Cache, key: &KeyBuf) -> Option<Arc<Entry>> {
     match cache.find(key.as_bytes(), &HeaderMap::new()) {
+        // It is taken from the store again.
+        Found::Entry(entry) if cache.has_changed(&entry) => None,
         Found::Entry(entry) => Some(entry),
         Found::Nothing | Found::OtherVariants => None,
     }
 }
 
-pub(super) fn fresh<T: Send + Sync + 'static>(cache: &Cache, key: &KeyBuf) -> Option<Arc<T>> {
+pub(super) fn fresh<T: Send + Sync + 'static>(cache: &Cache, key: &KeyBuf) -> Option<(Arc<Entry>, Arc<T>)> {
     let now = cache.now();
-    find(cache, key).filter(|entry| entry.lifespan().is_fresh(now)).and_then(|entry| held(&entry))
+    let entry = find(cache, key).filter(|entry| entry.lifespan().is_fresh(now))?;
+    let value = held(&entry)?;
+    Some((entry, value))
 }
 
-pub(super) fn count(cache: &Cache, outcome: Outcome) {
-    cache.counters().count(outcome);
+/// Counts a lookup that was answered with what is stored.
+pub(super) fn use_of(tally: &Tally, entry: &Entry, outcome: Outcome) {
+    entry.is_used(outcome, tally.count(outcome));
+    noted(outcome);
+}
+
+fn noted(outcome: Outcome) {
     if let Some(stats) = RequestStats::current() {
         stats.value(outcome);
     }
@@ -302,6 +349,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
             lifespan: Lifespan::of(&storable, received, Duration::ZERO),
             early: self.refresh,
             fill_time: received.since(began.at),
+            usage: Usage::open(Arc::clone(&site.tally), site.tenant.clone(), received.since(began.at)),
         };
         let held = Held { bytes: weigh(&**value), value: Arc::clone(value) as _ };
         let claim = (site.footprint.clone(), site.tags.clone(), began.stamp);
@@ -316,7 +364,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
                     stats.set_value();
                 }
             }
-            Err(reason) => site.cache.counters().not_stored(reason),
+            Err(reason) => drop(site.tally.not_stored(reason)),
         }
         Some(entry)
     }

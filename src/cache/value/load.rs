@@ -2,15 +2,17 @@
 
 use super::{
     Kind,
-    call::{Site, ValueCall, count, find, held},
+    call::{Site, ValueCall, find, held, use_of},
 };
 use crate::{
     cache::{Asking, Cache, Facts, FillLead, Filling, FlightKey, HandOver, Joined, Landing, Over},
+    clock::Moment,
     entry::{BACK_OFF, Entry},
     key::KeyBuf,
     outcome::{NotStored, Outcome},
     request_stats::RequestStats,
     semantics::{date::Timestamp, reuse::Reuse},
+    tally::Tally,
     timer,
 };
 use http::HeaderMap;
@@ -47,7 +49,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
         let key = match self.key() {
             Ok(key) => key,
             Err(reason) => {
-                self.cache.counters().bypass(reason);
+                self.tally.bypass(reason);
                 return load().await.map(Arc::new);
             }
         };
@@ -69,9 +71,13 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
             Step::Load(load, stale) => (load, stale),
         };
         // What the stores have, fresh or stale, is in memory then.
-        let fresh = kind.find_in_stores(&site, stale.as_deref().map(Entry::received)).await.is_some();
-        let refreshes = |entry: &Entry| entry.lifespan().reuse(None, site.cache.now()) == Reuse::WhileRevalidating;
-        let step = if !fresh && site.find().is_some_and(|entry| refreshes(&entry)) {
+        kind.find_in_stores(&site, stale.as_deref().map(Entry::received)).await;
+        let now = site.cache.now();
+        let refreshes = |entry: &Entry| match entry.lifespan().reuse(None, now) {
+            Reuse::Fresh => now >= entry.refresh_from,
+            reuse => reuse == Reuse::WhileRevalidating,
+        };
+        let step = if site.find().is_some_and(|entry| refreshes(&entry) && !is_to_be_warmed(&entry, now)) {
             // Those who wait find it too, and the refresh is another load.
             drop(lead.take());
             look(&self, &site.key, load)
@@ -121,15 +127,12 @@ where
         return Step::Load(load, Some(entry));
     }
     let (outcome, refresh) = match entry.lifespan().reuse(None, now) {
-        Reuse::Fresh => {
-            let early = now >= entry.refresh_from && entry.wants_refresh(now, cache.random());
-            (Outcome::Hit, early)
-        }
+        Reuse::Fresh => (Outcome::Hit, entry.is_due(now, || cache.random())),
         Reuse::WhileRevalidating => (Outcome::Stale, true),
         _ if may_stand_in(&entry, now) => (Outcome::Stale, false),
         _ => return Step::Load(load, Some(entry)),
     };
-    count(cache, outcome);
+    use_of(&call.tally, &entry, outcome);
     if refresh && entry.refresh.enter(now) {
         begin_refresh(call.site(key.clone()), call.value.kind, entry, load);
     }
@@ -162,10 +165,10 @@ where
         _ => return Step::Load(load, Some(entry)),
     };
     let Some(value) = held(&entry) else { return Step::Load(load, stale) };
+    use_of(&site.tally, &entry, outcome);
     if let Some(lead) = lead.filter(|_| outcome == Outcome::Hit) {
         lead.flight().land(Landing::whole(entry, &HeaderMap::new(), None));
     }
-    site.count(outcome);
     Step::Done(value)
 }
 
@@ -221,7 +224,9 @@ where
     if let Some(lead) = &lead {
         lead.flight().meta().ask();
     }
+    let since = Moment::now();
     let loaded = site.cache.filling(load()).await;
+    site.tally.fill_took(since.elapsed());
     drop(permit);
     let value = match loaded {
         Ok(value) => Arc::new(value),
@@ -235,7 +240,7 @@ where
     match (kind.keep(&site, began, &value), lead) {
         (Some(entry), Some(lead)) => lead.flight().land(Landing::whole(entry, &HeaderMap::new(), None)),
         (None, Some(lead)) => {
-            site.cache.counters().not_stored(NotStored::Policy);
+            site.tally.not_stored(NotStored::Policy);
             lead.end(Over::Refused);
         }
         (_, None) => {}
@@ -261,7 +266,8 @@ where
     };
     let (Some(lead), Some(place)) = (lead, site.cache.background().place()) else { return entry.refresh.open() };
     let cache = site.cache.clone();
-    let under_way = Refreshing { cache: cache.clone(), entry: Arc::clone(&entry), done: false };
+    let under_way =
+        Refreshing { cache: cache.clone(), tally: Arc::clone(&site.tally), entry: Arc::clone(&entry), done: false };
     cache.background().spawn_at(place, Span::current(), async move {
         let mut under_way = under_way;
         // Another process may have refreshed it.
@@ -278,18 +284,17 @@ where
 /// A refresh under way. However it ends, also by a panic, the gate of its entry does not stay taken.
 struct Refreshing {
     cache: Cache,
+    tally: Arc<Tally>,
     entry: Arc<Entry>,
     done: bool,
 }
 
 impl Drop for Refreshing {
     fn drop(&mut self) {
-        let counters = self.cache.counters();
-        counters.refreshes.fetch_add(1, Ordering::Relaxed);
+        self.tally.refreshed(!self.done);
         if self.done {
             self.entry.refresh.open();
         } else {
-            counters.failed_refreshes.fetch_add(1, Ordering::Relaxed);
             self.entry.refresh.shut_until(self.cache.now().saturating_add(BACK_OFF));
         }
     }

@@ -12,6 +12,7 @@ use crate::{
     identity::Scope,
     invalidation::{InvalidateError, Tags},
     policy::{FillRules, RefreshRules},
+    tally::Tally,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -20,7 +21,7 @@ use std::{
     fmt,
     marker::PhantomData,
     sync::{
-        OnceLock, PoisonError,
+        Arc, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -60,6 +61,8 @@ pub struct Value<T> {
     prepared: OnceLock<Prepared>,
     /// The cache that it was last declared to, by its id and one more.
     known_to: AtomicU64,
+    /// Where it is counted, in the cache that it was first asked of.
+    tally: OnceLock<(u64, Arc<Tally>)>,
 }
 
 /// What a value says of itself that a load needs, which may outlive the one who asked.
@@ -102,7 +105,13 @@ enum ValueScope {
 pub(in crate::cache) struct Declared {
     of: TypeId,
     text: String,
+    pub(in crate::cache) depends_on: &'static [&'static str],
+    pub(in crate::cache) tags: &'static [&'static str],
+    pub(in crate::cache) settings: Settings,
 }
+
+/// What a value says of itself, for people, each with whether it is the default.
+type Settings = Vec<(&'static str, String, bool)>;
 
 impl<T> Value<T> {
     /// A value of this name, which has no lifetime yet: say [`fresh_for`](Value::fresh_for).
@@ -126,6 +135,7 @@ impl<T> Value<T> {
             depends_on: &[],
             prepared: OnceLock::new(),
             known_to: AtomicU64::new(0),
+            tally: OnceLock::new(),
         }
     }
 
@@ -244,8 +254,37 @@ impl<T> Value<T> {
 }
 
 impl<T: 'static> Value<T> {
+    /// Where it is counted in this cache.
+    pub(super) fn tally(&self, cache: &Cache) -> Arc<Tally> {
+        let made = || (cache.id(), cache.value_tally(self.name()));
+        match self.tally.get_or_init(made) {
+            (id, tally) if *id == cache.id() => Arc::clone(tally),
+            _ => cache.value_tally(self.name()),
+        }
+    }
+
     fn declared(&self) -> Declared {
-        Declared { of: TypeId::of::<T>(), text: format!("{self:?}") }
+        Declared {
+            of: TypeId::of::<T>(),
+            text: format!("{self:?}"),
+            depends_on: self.depends_on,
+            tags: self.tags,
+            settings: self.settings(),
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let Kind { version, fresh_for, stale_while_revalidate, stale_if_error, lifetime, .. } = &self.kind;
+        let (yes, span) = (|flag: bool| if flag { "yes" } else { "no" }.to_owned(), |span| format!("{span:?}"));
+        vec![
+            ("version", version.unwrap_or("none").to_owned(), version.is_none()),
+            ("fresh_for", span(*fresh_for), false),
+            ("lifetime_of", if lifetime.is_some() { "set" } else { "not set" }.to_owned(), lifetime.is_none()),
+            ("stale_while_revalidate", span(*stale_while_revalidate), stale_while_revalidate.is_zero()),
+            ("stale_if_error", span(*stale_if_error), stale_if_error.is_zero()),
+            ("scope", format!("{:?}", self.scope), self.scope == ValueScope::Whole),
+            ("memory_only", yes(self.kind.memory_only), !self.kind.memory_only),
+        ]
     }
 }
 

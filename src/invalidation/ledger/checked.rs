@@ -54,7 +54,7 @@ impl Checked {
     }
 
     /// It is gone for good: the record may be dropped before this is asked again.
-    pub(super) fn be_gone(&self) -> Standing {
+    pub(crate) fn be_gone(&self) -> Standing {
         self.generation.fetch_max(GONE, Ordering::Release);
         Standing::Gone
     }

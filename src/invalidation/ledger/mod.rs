@@ -54,6 +54,16 @@ impl Default for Limits {
     }
 }
 
+/// What has invalidated an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Culprits {
+    /// The places of the rows that were hit.
+    pub(crate) rows: Vec<usize>,
+    /// A pattern, or several tags at once.
+    pub(crate) ban: bool,
+    pub(crate) everything: bool,
+}
+
 impl Ledger {
     /// One in which nothing has happened.
     pub(crate) fn new(limits: Limits) -> Self {
@@ -107,6 +117,11 @@ impl Ledger {
         }
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state.covers(claim.stamp.0) && state.is_untouched_beside(claim, known)
+    }
+
+    /// What has invalidated an entry, for people: which of these rows, by their places.
+    pub(crate) fn culprits(&self, claim: Claim<'_>, rows: &[Row]) -> Culprits {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).culprits(claim, rows)
     }
 
     /// Whether an entry may still be stored: its records are all at hand, and none is a hard one that selects it.

@@ -5,7 +5,7 @@ use super::{
         ban::{Ban, What},
         row::Row,
     },
-    Limits,
+    Culprits, Limits,
     position::Position,
     record::{Change, Claim, Record},
     touch::Touch,
@@ -82,6 +82,18 @@ impl State {
         let together =
             |ban: &Ban| matches!(*ban.what, What::AllOf { .. }) && ban.what.selects(claim.footprint, claim.key);
         news.all(|position| position.newest() <= stamp) && !self.bans.iter().any(|ban| ban.seq > stamp && together(ban))
+    }
+
+    /// What records younger than its stamp select it, as far as that can still be told.
+    pub(super) fn culprits(&self, claim: Claim<'_>, rows: &[Row]) -> Culprits {
+        let stamp = claim.stamp.0;
+        let hit = |row: &Row| self.rows.get(row).is_some_and(|position| position.newest() > stamp);
+        let banned = |ban: &Ban| ban.seq > stamp && ban.what.selects(claim.footprint, claim.key);
+        Culprits {
+            rows: rows.iter().enumerate().filter(|(_, row)| hit(row)).map(|(place, _)| place).collect(),
+            ban: self.bans.iter().any(banned),
+            everything: self.everything.newest() > stamp,
+        }
     }
 
     /// How many rows and bans are held.

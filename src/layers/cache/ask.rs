@@ -3,9 +3,10 @@
 
 use super::{ResponseBody, layer::Shared};
 use crate::{
+    account::Account,
     cache::{
         Act, Asking, Facts, FillFlight, FillLead, FillWait, FlightKey, Forwarded, Joined, Landing, Over, Place, Share,
-        Waiter, answer, decide, is_whole, say_hit, whole,
+        Sought, Waiter, answer, asks_alone, decide, is_whole, say_hit, whole,
     },
     clock::Moment,
     entry::Entry,
@@ -15,6 +16,7 @@ use crate::{
     request_stats::RequestStats,
     semantics::{cache_control::RequestDirectives, cache_status::Forward},
     store::Found,
+    tally::Scalar,
     timer,
 };
 use http::{HeaderName, Method, Response, request::Parts};
@@ -42,6 +44,8 @@ pub(super) struct Ask {
     pub(super) answered: Answered,
     /// Known to give nothing that can be stored.
     pub(super) uncacheable: bool,
+    /// What is stored was looked for in the stores.
+    pub(super) compared: bool,
     /// Since when it waits for others.
     pub(super) since: Moment,
 }
@@ -62,6 +66,13 @@ pub(super) enum Part {
     Waits(FillWait, FlightKey),
 }
 
+/// An answer from what is stored.
+pub(super) struct Served<B> {
+    pub(super) response: Response<ResponseBody<B>>,
+    /// What is to be refreshed behind it.
+    pub(super) due: Option<Arc<Entry>>,
+}
+
 /// Where a waiting request goes on.
 pub(super) enum Next<B> {
     Done(Response<ResponseBody<B>>),
@@ -69,21 +80,68 @@ pub(super) enum Next<B> {
 }
 
 impl Ask {
+    /// Counts what came of the request, for which nothing stored was used.
     pub(super) fn count(&self, outcome: Outcome) {
-        if self.answered.as_ref().is_some_and(|answered| answered.load(Relaxed)) {
-            return;
+        if self.counts() {
+            self.shared.rules.tally.count(outcome);
+            self.count_tenant(outcome);
         }
-        if !self.background {
-            self.shared.cache.counters().count(outcome);
+        self.note(outcome);
+    }
+
+    /// A stored response is the answer.
+    pub(super) fn count_use(&self, entry: &Entry, outcome: Outcome) {
+        if self.counts() {
+            entry.is_used(outcome, self.shared.rules.tally.count(outcome));
+            if self.stats.as_ref().and_then(RequestStats::warm).is_some() {
+                entry.usage.was_warmed();
+            }
         }
-        if let Some(stats) = &self.stats {
+        self.note(outcome);
+    }
+
+    /// Whether it counts as a request that is answered now.
+    fn counts(&self) -> bool {
+        !self.background && !self.is_answered()
+    }
+
+    fn note(&self, outcome: Outcome) {
+        if let Some(stats) = self.stats.as_ref().filter(|_| !self.is_answered()) {
             stats.outcome(outcome);
+            stats.tell(|account| {
+                let reason = (outcome != Outcome::Hit).then(|| self.forward.as_str());
+                (account.policy, account.reason) = (self.shared.rules.name.clone(), reason);
+            });
         }
+    }
+
+    fn count_tenant(&self, outcome: Outcome) {
+        let Shared { cache, rules, .. } = &*self.shared;
+        if let (Some(tenant), Some(scalar)) = (cache.tenant_of(rules, self.key.as_bytes()), Scalar::of(outcome)) {
+            tenant.add(scalar, 1);
+        }
+    }
+
+    /// Adds to what the request is told of itself, as long as it has not been answered otherwise.
+    pub(super) fn tell(&self, add: impl FnOnce(&mut Account)) {
+        if let Some(stats) = self.stats.as_ref().filter(|_| !self.is_answered()) {
+            stats.tell(add);
+        }
+    }
+
+    fn is_answered(&self) -> bool {
+        self.answered.as_ref().is_some_and(|answered| answered.load(Relaxed))
     }
 
     /// Whether it is not to be answered from what is stored.
     pub(super) fn looks_not(&self) -> bool {
         self.facts.has(Facts::REFETCH) || self.shared.rules.observe_only
+    }
+
+    /// Whether stores behind the memory tier may have what memory has not.
+    pub(super) fn is_in_stores(&self) -> bool {
+        let Shared { cache, rules, .. } = &*self.shared;
+        cache.uses_stores(rules.memory_only) && !self.looks_not()
     }
 
     /// Whether stale-if-error allows the stored response.
@@ -102,22 +160,13 @@ impl Ask {
     /// Joins the fill that is under way, or leads one. The fields that select variants are those of what is stored.
     pub(super) fn join(&self, parts: &Parts) -> Part {
         let Shared { cache, rules, .. } = &*self.shared;
-        let asks_anew = self.facts.has(Facts::REFETCH)
-            || self.directives.as_ref().is_some_and(|said| said.no_store || said.no_cache || said.only_if_cached);
-        if rules.fill.wait_limit.is_zero()
-            || rules.observe_only
-            || parts.method == Method::HEAD
-            || asks_anew
-            || self.uncacheable
-            || self.stored.as_deref().is_some_and(|entry| entry.whole_lifespan().is_never_shared())
-        {
+        let Self { facts, directives, stored, .. } = self;
+        let sought = Sought { method: &parts.method, facts: *facts, directives: directives.as_ref() };
+        if self.uncacheable || asks_alone(rules, sought, stored.as_deref()) {
             return Part::Alone;
         }
-        let nominated = match &self.stored {
-            Some(entry) => entry.nominated.clone(),
-            None if self.forward == Forward::VaryMiss => cache.nominated(self.key.as_bytes()),
-            None => Box::default(),
-        };
+        let nominated =
+            cache.selecting_fields(stored.as_deref(), self.forward, self.key.as_bytes(), self.is_in_stores());
         self.join_as(self.flight_key(parts, &nominated), parts, |_| false)
     }
 
@@ -144,16 +193,12 @@ impl Ask {
     }
 
     /// Looks once more: what was missing may have been stored while this request waited, or just before it took the lead.
-    pub(super) fn look_again<B>(
-        &mut self,
-        parts: &Parts,
-        lead: Option<&FillLead>,
-    ) -> Option<Response<ResponseBody<B>>> {
+    pub(super) fn look_again<B>(&mut self, parts: &Parts, lead: Option<&FillLead>) -> Option<Served<B>> {
         if self.looks_not() {
             return None;
         }
         let found = match self.stored_meanwhile(parts, lead, true) {
-            Ok(response) => return Some(response),
+            Ok(served) => return Some(served),
             Err(found) => found,
         };
         (self.stored, self.act) = match found {
@@ -161,6 +206,10 @@ impl Ask {
             Some((_, Act::Ignore)) | None => (None, Act::Fetch),
             Some((entry, _)) => (Some(entry), Act::Fetch),
         };
+        if let Some(entry) = &self.stored {
+            let fresh = entry.lifespan().is_fresh(self.shared.cache.now());
+            self.forward = if fresh { Forward::Request } else { Forward::Stale };
+        }
         None
     }
 
@@ -171,25 +220,30 @@ impl Ask {
         parts: &Parts,
         lead: Option<&FillLead>,
         stale: bool,
-    ) -> Result<Response<ResponseBody<B>>, Stored> {
+    ) -> Result<Served<B>, Stored> {
         let Shared { cache, rules, .. } = &*self.shared;
         let Found::Entry(entry) = cache.find(self.key.as_bytes(), &parts.headers) else { return Err(None) };
         let now = cache.now();
         let act = decide(&entry, self.facts.has(Facts::CREDENTIALS), self.directives.as_ref(), rules, now);
-        let act = if lead.is_some() && entry.is_to_be_compared(now) { Act::Fetch } else { act };
-        let (outcome, detail) = match act {
-            Act::Serve => (Outcome::Hit, None),
-            Act::ServeStale | Act::ServeAndRefresh if stale => (Outcome::Stale, Some("stale")),
+        let doubtful = lead.is_some() && !self.compared && act != Act::Ignore;
+        let doubtful = doubtful && (entry.is_to_be_compared(now) || cache.has_changed(&entry));
+        let act = if doubtful { Act::Fetch } else { act };
+        let (outcome, detail, refresh) = match act {
+            Act::Serve => (Outcome::Hit, None, entry.is_due(now, || cache.random())),
+            Act::ServeStale if stale => (Outcome::Stale, Some("stale"), false),
+            Act::ServeAndRefresh if stale => (Outcome::Stale, Some("stale-while-revalidate"), true),
             _ => return Err(Some((entry, act))),
         };
         if let Some(lead) = lead.filter(|_| outcome == Outcome::Hit) {
             let place = Place::of(rules, parts);
             lead.flight().land(Landing::whole(Arc::clone(&entry), &parts.headers, place.query()));
         }
-        self.count(outcome);
+        self.count_use(&entry, outcome);
+        self.tell(|account| (account.reason, account.age) = (detail, Some(entry.lifespan().said(now))));
         let mut response = answer(&entry, &parts.method, &parts.headers, self.facts, now);
         say_hit(&mut response, cache.status_line(), &entry, &self.key, now, detail);
-        Ok(response.map(ResponseBody::stored))
+        let response = response.map(ResponseBody::stored);
+        Ok(Served { response, due: Some(entry).filter(|_| refresh) })
     }
 
     /// Waits for another's fill, up to the limit; then one of those who wait leads another, and the rest wait for that; then
@@ -250,7 +304,7 @@ impl Ask {
             _ => None,
         };
         match self.look_again(parts, lead) {
-            Some(response) => Next::Done(response),
+            Some(served) => Next::Done(served.response),
             None => Next::Ask(part),
         }
     }

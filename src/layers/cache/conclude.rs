@@ -9,7 +9,10 @@ use super::{
     service::{Filling, InnerPolicy},
 };
 use crate::{
-    cache::{Fault, FlightKey, Forwarded, Keep, Landing, Over, Recorded, RecordedHead, Verdict, strip_own_fields},
+    cache::{
+        Fault, FlightKey, Forwarded, Keep, Landing, Over, Recorded, RecordedHead, Verdict, is_worth_noting,
+        strip_own_fields,
+    },
     entry::Entry,
     identity::{Identity, IdentityEstablished},
     outcome::{NotStored, Outcome},
@@ -46,6 +49,7 @@ impl Job {
             detail: verdict.as_ref().err().map(|reason| reason.as_str()),
             ..Forwarded::default()
         };
+        self.ask.tell(|account| account.stored = Some(verdict.as_ref().map_or_else(|reason| Err(*reason), |_| Ok(()))));
         let sent = head.headers.clone();
         strip_own_fields(&mut head.headers, &self.ask.shared.rules);
         self.ask.shared.cache.status_line().say_forwarded(&mut head.headers, self.ask.forward, note, false);
@@ -61,7 +65,7 @@ impl Job {
                 self.keep(recorded, declared.flatten(), ends_it, &parts.headers, body).await
             }
             Err(reason) => {
-                self.not_stored(&head, reason);
+                self.not_stored(parts, &head, reason);
                 ResponseBody::inner(body)
             }
         };
@@ -116,9 +120,13 @@ impl Job {
 
     /// The answer does not become a stored response. Whoever waits has to ask, and those who come later do not wait, if
     /// that lies in the response.
-    fn not_stored(&mut self, head: &http::response::Parts, reason: NotStored) {
+    fn not_stored(&mut self, parts: &Parts, head: &http::response::Parts, reason: NotStored) {
         let cache = &self.ask.shared.cache;
-        cache.counters().not_stored(reason);
+        let Shared { rules, .. } = &*self.ask.shared;
+        let before = rules.tally.not_stored(reason);
+        if is_worth_noting(reason) {
+            cache.note_uncached(&rules.tally, self.ask.shared.route_of(parts), reason.as_str(), before);
+        }
         if let Some(entry) = self.ask.stored.take().filter(|_| ends_the_stored(head.status, reason)) {
             self.fill.remove(&entry);
         }

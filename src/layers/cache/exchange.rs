@@ -2,14 +2,16 @@
 
 use super::{
     ResponseBody,
-    ask::{Ask, Next, Part},
+    ask::{Ask, Next, Part, Served},
     content::{Content, RebuildBody},
     inner::{Inner, Storing},
     job::Job,
+    refresh::refresh,
     timeout,
 };
 use crate::{
     cache::{Act, Filling, HandOver, nothing_stored},
+    entry::Entry,
     outcome::Outcome,
     semantics::validator,
 };
@@ -97,15 +99,20 @@ pub(super) async fn run<S, R, ReqBody, ResBody>(
     content: Content<R>,
 ) -> Answer<ResBody, S::Error>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    S: Inner<ReqBody, ResBody>,
     R: RebuildBody<ReqBody>,
+    ReqBody: Send + 'static,
     ResBody: Storing,
 {
-    if let Some(response) = job.look_in_stores(&parts).await {
+    if let Some(Served { response, due }) = job.look_in_stores(&parts).await {
+        if let Some(entry) = due {
+            job.end_for_refresh(&inner, parts, entry, content);
+        }
         return Ok(response);
     }
     if job.ask.directives.as_ref().is_some_and(|said| said.only_if_cached) {
         job.ask.count(Outcome::Miss);
+        job.ask.tell(|account| account.reason = Some("only-if-cached"));
         return Ok(nothing_stored().map(ResponseBody::stored));
     }
     if let Err(response) = job.find_room(&parts).await {
@@ -130,6 +137,22 @@ where
 }
 
 impl Job {
+    /// Ends, and has what it has found refreshed in another fill. Those who wait for this one find it in memory.
+    fn end_for_refresh<S, R, ReqBody, ResBody>(self, inner: &S, parts: Parts, entry: Arc<Entry>, content: Content<R>)
+    where
+        S: Inner<ReqBody, ResBody>,
+        R: RebuildBody<ReqBody>,
+        ReqBody: Send + 'static,
+        ResBody: Storing,
+    {
+        let Self { ask, lead, fill, .. } = self;
+        // With the lease of this fill, which the refresh is to take.
+        drop((lead, fill));
+        let Ask { shared, key, facts, .. } = *ask;
+        let now = shared.cache.now();
+        refresh(&shared, inner, parts, entry, key, facts, now, content);
+    }
+
     /// Asks again without conditions: the stored response and the inner service do not speak of the same thing.
     async fn refetch<S, ReqBody, ResBody>(
         mut self: Box<Self>,

@@ -2,14 +2,15 @@
 
 use super::{
     ResponseBody,
-    ask::{Ask, Part},
+    ask::{Ask, Part, Served},
     service::Filling,
 };
 use crate::{
-    cache::{Departure, Fill, FillFlight, FillLead, Flight, Over},
+    cache::{Act, Departure, Fill, FillFlight, FillLead, Flight, InStores, Over},
     clock::Moment,
     outcome::{NotStored, Outcome},
     policy::Policy,
+    semantics::cache_status::Forward,
     timer,
 };
 use http::{Request, Response, request::Parts};
@@ -47,21 +48,27 @@ impl Job {
     }
 
     /// Looks into the stores behind the memory tier. Others wait for that too.
-    pub(super) async fn look_in_stores<B>(&mut self, parts: &Parts) -> Option<Response<ResponseBody<B>>> {
+    pub(super) async fn look_in_stores<B>(&mut self, parts: &Parts) -> Option<Served<B>> {
         if self.ask.looks_not() || self.ask.uncacheable || !self.fill.looks_in_stores() {
             return None;
         }
-        let mut found = self.fill.find_in_stores(self.ask.stored.as_deref()).await;
-        if !found && self.lead.is_some() {
-            found = self.wait_for_another().await;
+        let mut found = self.fill.find_in_stores(self.ask.stored.as_ref()).await;
+        self.ask.compared = true;
+        if found == InStores::Removed {
+            // It is not what an answer could be compared with, and does not stand in for one.
+            (self.ask.stored, self.ask.act, self.ask.forward) = (None, Act::Fetch, Forward::UriMiss);
         }
-        if !found {
+        if found != InStores::Found && self.lead.is_some() && self.wait_for_another().await {
+            found = InStores::Found;
+        }
+        if found != InStores::Found {
             self.fill.begins_now();
             return None;
         }
         let (lead, background) = (self.lead.as_ref(), self.ask.background);
         let answer = match background {
-            true => self.ask.stored_meanwhile(parts, lead, false).ok(),
+            // It is a refresh itself.
+            true => self.ask.stored_meanwhile(parts, lead, false).ok().map(|served| Served { due: None, ..served }),
             false => self.ask.look_again(parts, lead),
         };
         if answer.is_none() {
@@ -81,12 +88,12 @@ impl Job {
             }
             timer::after(pause.min(left)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            if self.fill.find_in_stores(self.ask.stored.as_deref()).await {
+            if self.fill.find_in_stores(self.ask.stored.as_ref()).await == InStores::Found {
                 return true;
             }
         }
         // It may have been written, and the lease given back, since it was looked for.
-        !limit.is_zero() && self.fill.find_in_stores(self.ask.stored.as_deref()).await
+        !limit.is_zero() && self.fill.find_in_stores(self.ask.stored.as_ref()).await == InStores::Found
     }
 
     /// Finds a place among the fills that may run at once, or an answer for a request that finds none: what is stored, if
@@ -109,7 +116,10 @@ impl Job {
                     return Ok(());
                 }
                 // It may have been stored while this one waited for its place.
-                self.ask.stored_meanwhile(parts, self.lead.as_ref(), false).map_or(Ok(()), Err)
+                match self.ask.stored_meanwhile(parts, self.lead.as_ref(), false) {
+                    Ok(served) => Err(served.response),
+                    Err(_) => Ok(()),
+                }
             }
             _ => {
                 self.end_flight(Over::Overloaded);
@@ -144,6 +154,7 @@ impl Job {
     where
         S: Service<Request<ReqBody>, Response = Response<B>>,
     {
+        let since = Moment::now();
         let answer = match poll_fn(|cx| inner.poll_ready(cx)).await {
             Ok(()) => {
                 self.flight.meta().ask();
@@ -153,6 +164,7 @@ impl Job {
         };
         self.flight.meta().set_place(None);
         if answer.is_ok() {
+            self.ask.shared.rules.tally.fill_took(since.elapsed());
             self.flight.meta().is_answered();
         }
         self.hear(answer)

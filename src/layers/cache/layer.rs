@@ -1,8 +1,10 @@
 use super::{CacheService, NoRebuild, Rebuild, RequestBody};
 use crate::{
-    cache::Cache,
+    cache::{Cache, Explains, bypass_is_worth_noting, client_uri},
+    outcome::Bypass,
     policy::{Chosen, Policy, PolicyError, PolicyTable, Rules},
 };
+use http::request::Parts;
 use http_body::Body;
 use std::{
     fmt,
@@ -30,8 +32,10 @@ use tower_layer::Layer;
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct CacheLayer<R = NoRebuild> {
-    choice: Arc<Chosen<Arc<Shared>>>,
+    pub(super) choice: Arc<Chosen<Arc<Shared>>>,
     rebuild: R,
+    /// Whether request bodies can be read.
+    pub(super) reads: bool,
 }
 
 /// What all requests under one policy of a layer have in common.
@@ -39,10 +43,32 @@ pub struct CacheLayer<R = NoRebuild> {
 pub(super) struct Shared {
     pub(super) cache: Cache,
     pub(super) rules: Arc<Rules>,
+    /// The path that a table has the policy for.
+    route: Option<String>,
     warned: Once,
 }
 
 impl Shared {
+    /// A request passes by the cache.
+    pub(super) fn count_bypass(&self, parts: &Parts, reason: Bypass) {
+        let before = self.rules.tally.bypass(reason);
+        if bypass_is_worth_noting(reason) {
+            self.cache.note_uncached(&self.rules.tally, self.route_of(parts), reason.as_str(), before);
+        }
+    }
+
+    /// What the requests of one kind have in common: the path of the table or of the router, else that of the request.
+    pub(super) fn route_of<'a>(&'a self, parts: &'a Parts) -> &'a str {
+        if let Some(route) = &self.route {
+            return route;
+        }
+        #[cfg(feature = "axum")]
+        if let Some(matched) = parts.extensions.get::<axum::extract::MatchedPath>() {
+            return matched.as_str();
+        }
+        client_uri(parts).path()
+    }
+
     /// Once for each layer: it is the same for all its requests.
     pub(super) fn warn_of_order(&self) {
         self.warned.call_once(|| {
@@ -80,15 +106,19 @@ impl CacheLayer {
     ///
     /// If the policy contradicts itself or the cache.
     pub fn try_new(cache: &Cache, policy: impl Into<PolicyTable>) -> Result<Self, PolicyError> {
-        let choice = policy.into().compile(|policy| {
-            let rules = Arc::new(Rules::new(policy, cache.unit())?);
+        let choice = policy.into().compile(|route, policy| {
+            let rules = Rules::new(policy, cache.unit())?;
+            let rules = cache.open_page(policy, route, rules);
             cache.learn(&rules.key.query);
             for warning in policy.warnings() {
                 tracing::warn!(target: "larder::policy", "{warning}");
             }
-            Ok(Arc::new(Shared { cache: cache.clone(), rules, warned: Once::new() }))
+            Ok(Arc::new(Shared { cache: cache.clone(), rules, route: route.map(str::to_owned), warned: Once::new() }))
         })?;
-        Ok(Self { choice: Arc::new(choice), rebuild: NoRebuild::default() })
+        let choice = Arc::new(choice);
+        let known: Arc<dyn Explains> = Arc::clone(&choice) as _;
+        cache.meet(Arc::downgrade(&known));
+        Ok(Self { choice, rebuild: NoRebuild::default(), reads: false })
     }
 
     /// How request bodies are made of content that was read for the key, as [`Policy::key_body`] and [`Policy::grpc`] ask
@@ -104,7 +134,7 @@ impl CacheLayer {
     /// # let _ = layer;
     /// ```
     pub fn rebuild_body<B: Body>(self, rebuild: fn(RequestBody<B>) -> B) -> CacheLayer<Rebuild<B>> {
-        CacheLayer { choice: self.choice, rebuild: Rebuild::by(rebuild) }
+        CacheLayer { choice: self.choice, rebuild: Rebuild::by(rebuild), reads: true }
     }
 }
 

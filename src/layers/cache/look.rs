@@ -9,9 +9,13 @@ use super::{
     layer::Shared,
     question::keep_keyed_query,
     refresh::refresh,
+    verify::{sampled, verify},
 };
 use crate::{
-    cache::{Act, Facts, Known, answer, decide, is_whole, nothing_stored, say_hit},
+    cache::{
+        Act, Facts, Sought, Weighed, answer, heard, is_to_be_warmed, is_whole, is_worth_noting, nothing_stored,
+        say_hit, weigh,
+    },
     clock::Moment,
     entry::Entry,
     key::{Key, KeyBuf},
@@ -20,7 +24,7 @@ use crate::{
     semantics::{cache_control::RequestDirectives, cache_status::Forward, date::Timestamp},
     store::Found,
 };
-use http::{Method, Response, request::Parts};
+use http::{Response, request::Parts};
 use std::sync::Arc;
 
 /// What became of a lookup.
@@ -51,81 +55,82 @@ where
     ResBody: Storing,
 {
     let Shared { cache, rules, .. } = &**shared;
-    let heard = rules.honor_requests && facts.has(Facts::CACHE_CONTROL);
-    let directives = heard.then(|| RequestDirectives::parse(&parts.headers));
+    let since = rules.tally.is_timed().then(Moment::now);
+    let directives = heard(rules, facts, &parts);
+    let verified = sampled(shared, &parts);
     rules.key.narrow(&mut parts.headers);
     if rules.observe_only {
         cache.observed().look(key.as_bytes(), now);
     }
     let stats = RequestStats::of(&parts.extensions).cloned();
     let found = if rules.observe_only { Found::Nothing } else { cache.find(key.as_bytes(), &parts.headers) };
-    if let Some(warm) = stats.as_ref().and_then(RequestStats::warm)
-        && let Found::Entry(entry) = &found
-        && (warm.force || entry.is_past_half(now))
-    {
+    if is_to_be_warmed(stats.as_ref().and_then(RequestStats::warm), &found, now) {
         facts = facts.with(Facts::REFETCH);
     }
-    let refetch = facts.has(Facts::REFETCH);
-    let (stored, forward) = match found {
-        Found::Entry(entry) if refetch => (Some(entry), Forward::Request),
-        Found::Entry(entry) if entry.lifespan().is_fresh(now) => (Some(entry), Forward::Request),
-        Found::Entry(entry) => (Some(entry), Forward::Stale),
-        Found::OtherVariants => (None, Forward::VaryMiss),
-        Found::Nothing => (None, Forward::UriMiss),
-    };
-    let credentials = facts.has(Facts::CREDENTIALS);
-    let verdict = stored
-        .as_deref()
-        .filter(|entry| !refetch && !entry.is_to_be_compared(now))
-        .map(|entry| decide(entry, credentials, directives.as_ref(), rules, now));
-    let count = |outcome| {
-        cache.counters().count(outcome);
+    let changed = matches!(&found, Found::Entry(entry) if cache.has_changed(entry));
+    let sought = Sought { method: &parts.method, facts, directives: directives.as_ref() };
+    let Weighed { stored, act, forward } = weigh(found, sought, rules, now, changed);
+    let count = |entry: &Entry, outcome, detail| {
+        entry.is_used(outcome, rules.tally.count(outcome));
+        if let (Outcome::Hit, Some(since)) = (outcome, since) {
+            rules.tally.hit_took(since.elapsed());
+        }
         if let Some(stats) = &stats {
+            if stats.warm().is_some() {
+                entry.usage.was_warmed();
+            }
             stats.outcome(outcome);
+            stats.tell(|account| {
+                (account.policy, account.reason) = (rules.name.clone(), detail);
+                account.age = Some(entry.lifespan().said(now));
+            });
             stats.key(|| Key::from(key).to_string());
         }
     };
     let serve = |entry: &Entry, parts: &Parts, outcome, detail| {
-        count(outcome);
+        count(entry, outcome, detail);
         let mut response = answer(entry, &parts.method, &parts.headers, facts, now);
         say_hit(&mut response, cache.status_line(), entry, key, now, detail);
         response.map(ResponseBody::stored)
     };
-    let early = |entry: &Entry| now >= entry.refresh_from && entry.wants_refresh(now, cache.random());
-    let (stored, act, forward) = match (stored, verdict) {
-        (Some(entry), Some(Act::Serve)) if is_whole(&parts.method, facts) && !cache.status_line().is_debug() => {
-            count(Outcome::Hit);
+    let early = |entry: &Entry| entry.is_due(now, || cache.random());
+    let stored = match (stored, act) {
+        (Some(entry), Act::Serve) if is_whole(&parts.method, facts) && !cache.status_line().is_debug() => {
+            count(&entry, Outcome::Hit, None);
+            if let Some(parts) = verified {
+                verify(shared, inner, parts, Arc::clone(&entry), key.clone(), now);
+            }
             if early(&entry) {
                 refresh(shared, inner, parts, Arc::clone(&entry), key.clone(), facts, now, content.clone());
             }
             return Looked::Hit(entry);
         }
-        (Some(entry), Some(Act::Serve)) => {
+        (Some(entry), Act::Serve) => {
             let response = serve(&entry, &parts, Outcome::Hit, None);
+            if let Some(parts) = verified {
+                verify(shared, inner, parts, Arc::clone(&entry), key.clone(), now);
+            }
             if early(&entry) {
                 refresh(shared, inner, parts, entry, key.clone(), facts, now, content.clone());
             }
             return Looked::Answered(response);
         }
-        (Some(entry), Some(Act::ServeStale)) => {
+        (Some(entry), Act::ServeStale) => {
             return Looked::Answered(serve(&entry, &parts, Outcome::Stale, Some("stale")));
         }
-        (Some(entry), Some(Act::ServeAndRefresh)) => {
+        (Some(entry), Act::ServeAndRefresh) => {
             let response = serve(&entry, &parts, Outcome::Stale, Some("stale-while-revalidate"));
             refresh(shared, inner, parts, entry, key.clone(), facts, now, content.clone());
             return Looked::Answered(response);
         }
-        (_, Some(Act::Ignore)) => (None, Act::Fetch, Forward::Miss),
-        // Other methods have no conditional form.
-        (stored, Some(Act::Validate)) if !matches!(parts.method, Method::GET | Method::HEAD) => {
-            (stored, Act::Fetch, forward)
-        }
-        (stored, act) => (stored, act.unwrap_or(Act::Fetch), forward),
+        (stored, _) => stored,
     };
-    let in_stores = cache.uses_stores(rules.memory_only) && !rules.observe_only;
-    if !in_stores && directives.as_ref().is_some_and(|request| request.only_if_cached) {
-        cache.counters().count(Outcome::Miss);
-        RequestStats::note(&parts.extensions, Outcome::Miss);
+    if !cache.has_stores_for(rules) && directives.as_ref().is_some_and(|request| request.only_if_cached) {
+        rules.tally.count(Outcome::Miss);
+        if let Some(stats) = &stats {
+            stats.outcome(Outcome::Miss);
+            stats.tell(|account| (account.policy, account.reason) = (rules.name.clone(), Some("only-if-cached")));
+        }
         return Looked::Answered(nothing_stored().map(ResponseBody::stored));
     }
     miss(shared, parts, Missed { key, stored, act, forward, facts, directives, stats, now })
@@ -156,15 +161,17 @@ fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked
     }
     let hash = || cache.uncacheable().hash(key.as_bytes(), facts.has(Facts::CREDENTIALS));
     let known = if cache.uncacheable().is_empty() { None } else { cache.uncacheable().recall(hash(), now) };
-    if let Some(known) = known.filter(Known::is_certain)
-        && stored.is_none()
-        && rules.sealed.is_none()
-        && rules.fill.hard_timeout.is_none()
-        && !rules.observe_only
-    {
-        cache.counters().count(Outcome::Miss);
+    if let Some(known) = known.filter(|known| known.is_left_alone(stored.as_deref(), rules)) {
+        let before = rules.tally.count(Outcome::Miss);
+        if is_worth_noting(known.why) {
+            cache.note_uncached(&rules.tally, shared.route_of(&parts), known.why.as_str(), before);
+        }
         if let Some(stats) = &stats {
             stats.outcome(Outcome::Miss);
+            stats.tell(|account| {
+                (account.policy, account.reason) = (rules.name.clone(), Some(forward.as_str()));
+                account.stored = Some(Err(known.why));
+            });
         }
         keep_keyed_query(&mut parts, rules);
         let watch = Watch { key: hash(), facts };
@@ -182,13 +189,14 @@ fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked
         background: false,
         answered: None,
         uncacheable: known.is_some(),
+        compared: false,
         since: Moment::now(),
     });
     let part = ask.join(&parts);
     if let Part::Leads(lead) = &part
-        && let Some(response) = ask.look_again(&parts, Some(lead))
+        && let Some(served) = ask.look_again(&parts, Some(lead))
     {
-        return Looked::Answered(response);
+        return Looked::Answered(served.response);
     }
     Looked::Ask(ask, part, parts)
 }

@@ -8,6 +8,7 @@ mod body;
 mod conclude;
 mod content;
 mod exchange;
+mod explain;
 mod future;
 mod inner;
 mod job;
@@ -20,6 +21,7 @@ mod service;
 mod stand_in;
 mod timeout;
 mod validate;
+mod verify;
 
 pub use body::ResponseBody;
 pub use content::{NoRebuild, Rebuild, RebuildBody, RequestBody};

@@ -2,6 +2,7 @@
 
 use super::{job::Job, service::Filling};
 use crate::{
+    cache::Cache,
     identity::Identity,
     key::{is_forwarding, keyed_uri, narrow_forwarded},
     policy::Rules,
@@ -16,26 +17,15 @@ use http::{
     header::{ACCEPT_ENCODING, CONNECTION, RANGE},
     request::Parts,
 };
+use std::sync::Arc;
 
 impl Job {
     /// The request as the inner service is to see it.
     pub(super) fn question(&self, parts: &Parts) -> Parts {
         let (cache, rules) = (&self.ask.shared.cache, &self.ask.shared.rules);
         let mut sent = parts.clone();
-        Filling::mark(&mut sent, cache, rules);
-        // A client may name in `Connection` what is in the key, or who it is: a service that obeys must not miss that.
-        if sent.headers.contains_key(CONNECTION) {
-            // Which fields an identity was made of is not known.
-            let known = sent.extensions.get::<Identity>().is_some();
-            withdraw_nominations(&mut sent.headers, |name| {
-                rules.tells_apart(name) || (known && !is_of_the_connection(name))
-            });
-        }
+        mark(&mut sent, cache, rules);
         keep_keyed_query(&mut sent, rules);
-        // What is compared in a normal form is sent in it too.
-        if let Some(codings) = content_coding::normal(&sent.headers) {
-            sent.headers.insert(ACCEPT_ENCODING, codings.to_header_value());
-        }
         if let Some(visible) = &rules.sealed {
             self.seal(&mut sent, visible);
         }
@@ -68,6 +58,23 @@ impl Job {
             question.headers.remove(RANGE);
         }
         question
+    }
+}
+
+/// Makes a request one that is made for a cache: whatever it says, the inner service sees what it is stored or compared by.
+pub(super) fn mark(sent: &mut Parts, cache: &Cache, rules: &Arc<Rules>) {
+    Filling::mark(sent, cache, rules);
+    // A client may name in `Connection` what is in the key, or who it is: a service that obeys must not miss that.
+    if sent.headers.contains_key(CONNECTION) {
+        // Which fields an identity was made of is not known.
+        let known = sent.extensions.get::<Identity>().is_some();
+        withdraw_nominations(&mut sent.headers, |name| {
+            rules.tells_apart(name) || (known && !is_of_the_connection(name))
+        });
+    }
+    // What is compared in a normal form is sent in it too.
+    if let Some(codings) = content_coding::normal(&sent.headers) {
+        sent.headers.insert(ACCEPT_ENCODING, codings.to_header_value());
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     clock::Moment,
     entry::{BACK_OFF, Entry},
     key::KeyBuf,
+    policy::Rules,
     request_stats::RequestStats,
     semantics::{cache_status::Forward, date::Timestamp, fields::strip_connection_fields_but, validator},
     store::Found,
@@ -22,7 +23,7 @@ use http::{
     header::{CONTENT_LENGTH, RANGE},
     request::Parts,
 };
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::Arc;
 use tracing::Span;
 
 /// Refreshes a stored response in the background, unless that is under way or has failed a moment ago.
@@ -45,16 +46,11 @@ pub(super) fn refresh<S, R, ReqBody, ResBody>(
     if tokio::runtime::Handle::try_current().is_err() || !entry.refresh.enter(now) {
         return;
     }
-    // What was asked for was this client's; the refresh is everyone's.
-    parts.extensions.remove::<RequestStats>();
     if parts.method == Method::HEAD {
         parts.method = Method::GET;
     }
     let Shared { cache, rules, .. } = &**shared;
-    let keyed = |name: &HeaderName| rules.tells_apart(name) || entry.nominated.contains(name);
-    strip_connection_fields_but(&mut parts.headers, keyed);
-    validator::strip_conditionals(&mut parts.headers);
-    parts.headers.remove(RANGE);
+    ask_for_all(&mut parts, rules, &entry);
     if content.bytes.is_empty() {
         parts.headers.remove(CONTENT_LENGTH);
     }
@@ -71,6 +67,7 @@ pub(super) fn refresh<S, R, ReqBody, ResBody>(
         background: true,
         answered: None,
         uncacheable: false,
+        compared: false,
         since: Moment::now(),
     });
     let part = match ask.join(&parts) {
@@ -91,6 +88,15 @@ pub(super) fn refresh<S, R, ReqBody, ResBody>(
     });
 }
 
+/// Makes a request one whose client has its answer already, and that asks for the whole.
+pub(super) fn ask_for_all(parts: &mut Parts, rules: &Rules, entry: &Entry) {
+    parts.extensions.remove::<RequestStats>();
+    let keyed = |name: &HeaderName| rules.tells_apart(name) || entry.nominated.contains(name);
+    strip_connection_fields_but(&mut parts.headers, keyed);
+    validator::strip_conditionals(&mut parts.headers);
+    parts.headers.remove(RANGE);
+}
+
 /// A refresh under way. However it ends, also by a panic, the gate of its entry does not stay taken.
 struct Refresh {
     shared: Arc<Shared>,
@@ -102,14 +108,16 @@ struct Refresh {
 impl Drop for Refresh {
     fn drop(&mut self) {
         let cache = &self.shared.cache;
-        let counters = cache.counters();
-        counters.refreshes.fetch_add(1, Relaxed);
+        let tally = &self.shared.rules.tally;
         match cache.find(self.key.as_bytes(), &self.request) {
             Found::Entry(entry) if Arc::ptr_eq(&entry, &self.entry) => {
-                counters.failed_refreshes.fetch_add(1, Relaxed);
+                tally.refreshed(true);
                 self.entry.refresh.shut_until(cache.now().saturating_add(BACK_OFF));
             }
-            _ => self.entry.refresh.open(),
+            _ => {
+                tally.refreshed(false);
+                self.entry.refresh.open();
+            }
         }
     }
 }

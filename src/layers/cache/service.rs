@@ -8,10 +8,10 @@ use super::{
     look::{Looked, look},
 };
 use crate::{
-    cache::{Admission, BodyFacts, BoxError, Cache, Facts, admit, admit_with_content, client_uri, whole},
+    cache::{Admission, BodyFacts, BoxError, Cache, Facts, admit_or_pass, admit_with_content, client_uri, whole},
     key::KeyBuf,
-    outcome::{Bypass, Outcome},
-    policy::{Chosen, Rules},
+    outcome::Bypass,
+    policy::{Chosen, Pick, Rules},
     request_stats::{InsideCache, RequestStats},
     semantics::cache_status::Forward,
 };
@@ -89,7 +89,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        let (shared, passing) = self.choice.pick(&parts, client_uri(&parts).path());
+        let Pick { made: shared, passing, .. } = self.choice.pick(&parts, client_uri(&parts).path());
         let Shared { cache, rules, .. } = &**shared;
         let outer = Filling::under_way(&parts, cache);
         let within = outer.map(|_| cache.id());
@@ -123,12 +123,7 @@ impl<S, R> CacheService<S, R> {
         let Shared { cache, rules, .. } = &**shared;
         let content = BodyFacts { empty: is_empty(&body), readable: R::READS };
         let mut key = KeyBuf::default();
-        let admission = match (admit(rules, &parts, content, &|| cache.now(), &mut key), passing) {
-            (Admission::Bypass(_, change), Some(reason)) => Admission::Bypass(reason, change),
-            (_, Some(reason)) => Admission::Bypass(reason, None),
-            (admission, None) => admission,
-        };
-        match admission {
+        match admit_or_pass(rules, passing, &parts, content, &|| cache.now(), &mut key) {
             Admission::Lookup(facts) => {
                 let content = Content::none(self.rebuild.clone());
                 let now = cache.now();
@@ -150,8 +145,8 @@ impl<S, R> CacheService<S, R> {
             }
             Admission::Read(facts) => self.read_first(shared, parts, body, facts),
             Admission::Bypass(reason, change) => {
-                cache.counters().bypass(reason);
-                RequestStats::note(&parts.extensions, Outcome::Bypass);
+                shared.count_bypass(&parts, reason);
+                RequestStats::bypassed(&parts.extensions, reason, rules.name.as_ref());
                 let forward = if reason == Bypass::Method { Forward::Method } else { Forward::Bypass };
                 let aside = Aside { shared: Arc::clone(shared), forward, reason: reason.as_str(), change, watch: None };
                 ResponseFuture::pass(self.inner.clone(), Request::from_parts(parts, body), Some(aside))
@@ -200,8 +195,8 @@ impl<S, R> CacheService<S, R> {
                     }
                 }
             };
-            shared.cache.counters().bypass(reason);
-            RequestStats::note(&parts.extensions, Outcome::Bypass);
+            shared.count_bypass(&parts, reason);
+            RequestStats::bypassed(&parts.extensions, reason, shared.rules.name.as_ref());
             let aside = Aside { shared, forward: Forward::Bypass, reason: reason.as_str(), change: None, watch: None };
             ResponseFuture::pass(inner, Request::from_parts(parts, body), Some(aside)).await
         }))

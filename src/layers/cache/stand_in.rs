@@ -37,8 +37,10 @@ impl Job {
     pub(super) fn stale<B>(&self, parts: &Parts, why: &'static str) -> Option<Response<ResponseBody<B>>> {
         let Ask { shared, key, facts, .. } = &*self.ask;
         let entry = self.ask.stale()?;
-        self.ask.count(Outcome::Stale);
-        let mut response = answer(entry, &parts.method, &parts.headers, *facts, shared.cache.now());
+        let now = shared.cache.now();
+        self.ask.count_use(entry, Outcome::Stale);
+        self.ask.tell(|account| (account.reason, account.age) = (Some(why), Some(entry.lifespan().said(now))));
+        let mut response = answer(entry, &parts.method, &parts.headers, *facts, now);
         let note = Forwarded { key: Some(key), detail: Some(why), ..Forwarded::default() };
         shared.cache.status_line().say_forwarded(response.headers_mut(), Forward::Stale, note, true);
         Some(response.map(ResponseBody::stored))
@@ -49,6 +51,7 @@ impl Job {
         let mut response = Response::new(ResponseBody::stored(StoredBody::Empty));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        self.ask.tell(|account| account.reason = Some("fill-limit"));
         let Ask { shared, key, forward, .. } = &*self.ask;
         let note = Forwarded { key: Some(key), detail: Some("fill-limit"), ..Forwarded::default() };
         shared.cache.status_line().say_forwarded(response.headers_mut(), *forward, note, false);

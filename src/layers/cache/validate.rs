@@ -37,9 +37,10 @@ impl Job {
             Some(lead) => lead.end(Over::Refused),
             None => {}
         }
-        self.ask.count(Outcome::Revalidated);
+        self.ask.count_use(&entry, Outcome::Revalidated);
         if stored {
             self.count_set();
+            self.ask.tell(|account| account.stored = Some(Ok(())));
         }
         let cache = &self.ask.shared.cache;
         let mut response = answer(&entry, &parts.method, &parts.headers, self.ask.facts, cache.now());

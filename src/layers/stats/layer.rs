@@ -12,6 +12,7 @@ use tower_layer::Layer;
 /// | `X-Cache-Misses` | how often something was not |
 /// | `X-Cache-Sets` | how often something was accepted for storage before the head was sent |
 /// | `X-Cache-Key` | the key of the request |
+/// | `X-Cache-Explain` | what the outermost cache did that took part, and why: one line, at most 512 bytes |
 ///
 /// ```
 /// use larder::StatsLayer;
@@ -19,6 +20,19 @@ use tower_layer::Layer;
 /// let layer = StatsLayer::debug(cfg!(debug_assertions));
 /// # let _ = layer;
 /// ```
+///
+/// `X-Cache-Explain` begins with the outcome; then comes what there is to say of it:
+///
+/// ```text
+/// hit; policy=dashboard; age=12; ttl=48
+/// stale; reason=stale-while-revalidate; policy=dashboard; age=75; ttl=-15
+/// miss; reason=uri-miss; policy=cart; stored=no; not-stored=set-cookie
+/// bypass; reason=cookie
+/// ```
+///
+/// `reason` is that of [`Bypass`](crate::Bypass), or of `fwd` in `Cache-Status`, or what a stale answer is owed to
+/// (`stale-if-error`, `timeout`, `fill-limit`); `not-stored` that of [`NotStored`](crate::NotStored). What a request would meet,
+/// before it is made, is told by [`CacheLayer::explain`](crate::CacheLayer::explain).
 ///
 /// A key tells much about other users: in production, keep it off, or on for requests
 /// [with a secret](StatsLayer::with_secret). A cache in front of the application stores these fields as it does others.

@@ -75,6 +75,7 @@ mod tests {
         let headers = told(StatsLayer::on(), Request::default()).await;
         for (name, value) in [
             ("x-cache", "MISS"),
+            ("x-cache-explain", "miss"),
             ("x-cache-hits", "2"),
             ("x-cache-misses", "1"),
             ("x-cache-sets", "1"),

@@ -2,7 +2,7 @@
 
 mod value;
 
-use super::{Cookies, FillRules, Policy, RefreshRules, RequestDirectives};
+use super::{Cookies, FillRules, Objective, Policy, RefreshRules, RequestDirectives};
 use crate::{
     identity::Scope,
     key::{KeyRules, QueryRule, UtcOffset},
@@ -116,7 +116,10 @@ impl Policy {
             observe_only,
             memory_only,
             memory_ttl,
+            verify,
+            verify_ignored,
             browser,
+            objective,
             place: _,
             faults,
         } = self;
@@ -160,10 +163,18 @@ impl Policy {
             ("observe_only", Value::Flag(*observe_only)),
             ("memory_only", Value::Flag(*memory_only)),
             ("memory_ttl", memory_ttl.map_or(Value::Nothing("as long as it is fresh"), Value::Span)),
+            ("verify", verify.map_or(Value::Nothing("none"), Value::Number)),
+            ("verify_ignoring", Value::list(verify_ignored)),
             ("only_invalidates", Value::Flag(*only_invalidates)),
             ("methods", Value::list(methods)),
             ("key_body", Value::list(content_methods)),
             ("grpc", Value::Flag(*grpc)),
+            (
+                "objective",
+                objective.map_or(Value::Nothing("none"), |Objective { hit_ratio, p95 }| {
+                    Value::Text(format!("hit ratio {hit_ratio}, p95 {}", Spelled(p95)))
+                }),
+            ),
         ]);
         settings.extend(key_settings(key));
         settings.extend([
@@ -180,6 +191,12 @@ impl Policy {
 }
 
 impl Effective {
+    /// Each setting by its name, its value for people, and whether that is the default.
+    #[cfg(feature = "admin")]
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, String, bool)> {
+        self.0.iter().map(|setting| (setting.name, setting.value.to_string(), setting.is_default))
+    }
+
     /// As one JSON object: `settings` has the values, durations in seconds and sizes in bytes, a closure as `"set"` or
     /// `"not set"`, what has no value as `null`; `defaults` lists the names of those that are the defaults.
     pub fn to_json(&self) -> String {
@@ -353,6 +370,7 @@ mod tests {
             "remember_uncacheable:   2m  (default)",
             "min_uses:               1  (default)",
             "xfetch:                 none  (default)",
+            "verify:                 none  (default)",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     invalidation::{Epoch, RecordId, Stamp, Tags},
-    semantics::date::Timestamp,
-    store::{Kind, Parcel, Signpost},
+    semantics::{cache_control_writer::CacheControl, date::Timestamp},
+    store::{Browser, Kind, Parcel, Signpost},
 };
 use bytes::Bytes;
 use http::StatusCode;
@@ -53,7 +53,11 @@ pub(super) fn write_parcel(out: &mut Writer, parcel: &Parcel, size: Option<u64>)
     if let Some(trailers) = &parcel.trailers {
         out.field(TRAILERS, |out| write_map(out, trailers))?;
     }
-    Ok(())
+    match parcel.browser {
+        None => Ok(()),
+        Some(Browser::AsAnswered) => write_bytes(out, BROWSER, b""),
+        Some(Browser::Told(control)) => write_bytes(out, BROWSER, control.to_header_value().as_bytes()),
+    }
 }
 
 pub(super) fn write_signpost(out: &mut Writer, signpost: &Signpost) -> Result<(), Fault> {
@@ -93,7 +97,7 @@ impl<'a> Fields<'a> {
             }
             last = tag;
             let Some(field) = reader.long() else { return Ok((fields, last, false)) };
-            match fields.found.get_mut(usize::from(tag)) {
+            match place(tag).map(|place| &mut fields.found[place]) {
                 Some(place) => *place = Some(field),
                 None if tag >= OPTIONAL => {}
                 None => return Err(Fault::Newer("field")),
@@ -148,6 +152,7 @@ impl<'a> Fields<'a> {
             adapted: self.map(ADAPTED, "adapted", read_duration)?,
             credentials: facts.credentials,
             own_policy: facts.own_policy,
+            browser: self.map(BROWSER, "browser", read_browser)?,
         })
     }
 
@@ -164,7 +169,7 @@ impl<'a> Fields<'a> {
     }
 
     fn find(&self, tag: u8) -> Option<&'a [u8]> {
-        self.found[usize::from(tag)]
+        place(tag).and_then(|place| self.found[place])
     }
 
     fn map<T>(
@@ -266,6 +271,18 @@ fn read_tags(field: &[u8]) -> Option<Tags> {
     Tags::from_parts(parts).filter(|_| sound)
 }
 
+fn read_browser(field: &[u8]) -> Option<Browser> {
+    if field.is_empty() { Some(Browser::AsAnswered) } else { CacheControl::read(field).map(Browser::Told) }
+}
+
+/// Where what is known of a field is.
+fn place(tag: u8) -> Option<usize> {
+    match tag {
+        BROWSER => Some(FIELDS - 1),
+        tag => Some(usize::from(tag)).filter(|tag| *tag < FIELDS - 1),
+    }
+}
+
 fn read_duration(field: &[u8]) -> Option<Duration> {
     let mut reader = Reader::new(field);
     reader.duration().filter(|_| reader.left() == 0)
@@ -283,8 +300,11 @@ const FOR_CACHES: u8 = 9;
 const TRAILERS: u8 = 10;
 const VARIANTS: u8 = 11;
 
-/// One more than the last.
-const FIELDS: usize = 12;
+/// What may be skipped.
+const BROWSER: u8 = 128;
+
+/// A place for each, and the first for none.
+const FIELDS: usize = 13;
 
 /// The last field that a glimpse needs.
 const LAST_PEEKED: u8 = FACTS;

@@ -87,7 +87,6 @@ pub(crate) struct Glimpse {
     /// The length of the body as it is stored.
     pub(crate) stored: u64,
     /// The length of the body.
-    #[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "for whoever looks at single entries"))]
     pub(crate) size: u64,
     /// Of a response or value; a signpost has none.
     pub(crate) facts: Option<Facts>,

@@ -51,6 +51,18 @@ pub(crate) struct Sizes {
     pub(crate) tenant_share: Option<u64>,
 }
 
+/// A response as it is held.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "the admin API tells variants apart"))]
+pub(crate) struct Variant<'a> {
+    pub(crate) key: &'a [u8],
+    /// The values of the nominated fields, encoded.
+    pub(crate) selecting: &'a [u8],
+    pub(crate) entry: &'a Arc<Entry>,
+    /// How many of its resource are held, itself included.
+    pub(crate) siblings: usize,
+}
+
 /// What a lookup found.
 #[derive(Clone, Debug)]
 pub(crate) enum Found {
@@ -76,6 +88,14 @@ impl Memory {
         match &self.tier {
             Tier::One { pool, .. } => pool.find(key, request),
             Tier::Each(tenants) => tenants.find(key, request),
+        }
+    }
+
+    /// The same, for those who only look: it counts as no use.
+    pub(crate) fn peek(&self, key: &[u8], request: &HeaderMap) -> Found {
+        match &self.tier {
+            Tier::One { pool, .. } => pool.peek(key, request),
+            Tier::Each(tenants) => tenants.peek(key, request),
         }
     }
 
@@ -135,9 +155,14 @@ impl Memory {
 
     /// Calls `see` with every entry held. What is put meanwhile may be left out.
     pub(crate) fn each(&self, mut see: impl FnMut(&[u8], &Entry)) {
+        self.each_variant(|variant| see(variant.key, variant.entry));
+    }
+
+    /// The same, each with what tells it from others. The caller may keep entries.
+    pub(crate) fn each_variant(&self, mut see: impl FnMut(Variant<'_>)) {
         match &self.tier {
-            Tier::One { pool, .. } => pool.each(&mut see),
-            Tier::Each(tenants) => tenants.each_entry(&mut see),
+            Tier::One { pool, .. } => pool.each_variant(&mut see),
+            Tier::Each(tenants) => tenants.each_variant(&mut see),
         }
     }
 
@@ -155,6 +180,11 @@ impl Memory {
             Tier::One { pool, .. } => pool.weight(),
             Tier::Each(tenants) => tenants.bytes(),
         }
+    }
+
+    /// Bytes that it may hold.
+    pub(crate) fn limit(&self) -> u64 {
+        self.sizes.bytes
     }
 
     pub(crate) fn evicted(&self) -> u64 {

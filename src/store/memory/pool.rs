@@ -1,6 +1,6 @@
 //! Slots that share an amount of memory: the engine, and the locks under which a slot is changed.
 
-use super::{Found, slot::Slot};
+use super::{Found, Variant, slot::Slot};
 use crate::{
     entry::Entry,
     key::{Key, KeyBuf, KeyRef},
@@ -53,6 +53,15 @@ impl Pool {
     #[inline]
     pub(super) fn find(&self, key: &[u8], request: &HeaderMap) -> Found {
         let Some(slot) = self.slots.get(&KeyRef(key)) else { return Found::Nothing };
+        match slot.select(request) {
+            Some(entry) => Found::Entry(Arc::clone(entry)),
+            None => Found::OtherVariants,
+        }
+    }
+
+    /// The same, without counting as a use.
+    pub(super) fn peek(&self, key: &[u8], request: &HeaderMap) -> Found {
+        let Some(slot) = self.slots.peek(&KeyRef(key)) else { return Found::Nothing };
         match slot.select(request) {
             Some(entry) => Found::Entry(Arc::clone(entry)),
             None => Found::OtherVariants,
@@ -133,9 +142,10 @@ impl Pool {
         });
     }
 
-    pub(super) fn each(&self, see: &mut impl FnMut(&[u8], &Entry)) {
+    pub(super) fn each_variant(&self, see: &mut impl FnMut(Variant<'_>)) {
         for (key, slot) in self.slots.iter() {
-            slot.each(|entry| see(key.as_bytes(), entry));
+            let siblings = slot.len();
+            slot.each_variant(|selecting, entry| see(Variant { key: key.as_bytes(), selecting, entry, siblings }));
         }
     }
 

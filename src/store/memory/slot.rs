@@ -129,8 +129,9 @@ impl Slot {
         self.variants.iter().any(|variant| useful(&variant.entry))
     }
 
-    pub(super) fn each(&self, mut see: impl FnMut(&Entry)) {
-        self.variants.iter().for_each(|variant| see(&variant.entry));
+    /// Calls this with every variant, and with what selects it.
+    pub(super) fn each_variant(&self, mut see: impl FnMut(&[u8], &Arc<Entry>)) {
+        self.variants.iter().for_each(|variant| see(&variant.selecting, &variant.entry));
     }
 
     /// Takes note that another one takes its place.

@@ -1,7 +1,7 @@
 //! A pool for each tenant, within one amount of memory.
 
 use super::{
-    Found, Sizes,
+    Found, Sizes, Variant,
     pool::{Ask, Evictions, Grave, Hashes},
     quota::{Books, GRAIN, OVERHEAD, Tenant, fitting, grains, grains_within, largest_in},
 };
@@ -82,6 +82,10 @@ impl Tenants {
         found
     }
 
+    pub(super) fn peek(&self, key: &[u8], request: &HeaderMap) -> Found {
+        self.tenant(attribute(key, TENANT)).map_or(Found::Nothing, |tenant| tenant.pool.peek(key, request))
+    }
+
     pub(super) fn nominated(&self, key: &[u8]) -> Box<[HeaderName]> {
         self.tenant(attribute(key, TENANT)).map(|tenant| tenant.pool.nominated(key)).unwrap_or_default()
     }
@@ -141,9 +145,9 @@ impl Tenants {
         }
     }
 
-    pub(super) fn each_entry(&self, see: &mut impl FnMut(&[u8], &Entry)) {
+    pub(super) fn each_variant(&self, see: &mut impl FnMut(Variant<'_>)) {
         for tenant in self.all() {
-            tenant.pool.each(see);
+            tenant.pool.each_variant(see);
         }
     }
 

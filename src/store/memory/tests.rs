@@ -14,6 +14,7 @@ use crate::{
         freshness::LifetimeSource,
         storable::{SetCookie, Storable},
     },
+    tally::{Tally, Usage},
 };
 use bytes::Bytes;
 use http::StatusCode;
@@ -66,6 +67,7 @@ pub(super) fn entry_until(body: u64, until: u64) -> Arc<Entry> {
         handler: None,
         adapted: None,
         fill_time: Duration::ZERO,
+        usage: Usage::open(Tally::nobody(), None, Duration::ZERO),
     };
     let refresh = Default::default();
     let how = Keeping {

@@ -1,8 +1,11 @@
 //! Making one connection.
 
 use super::{address::Address, fault::Fault, tls::Tls};
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, aio::MultiplexedConnection};
-use std::{fmt, future::Future, pin::Pin, time::Duration};
+use redis::{
+    AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo,
+    aio::{AsyncPushSender, MultiplexedConnection},
+};
+use std::{convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -22,6 +25,21 @@ pub(super) struct Login {
 pub(super) struct Dialer {
     pub(super) login: Login,
     pub(super) tls: Tls,
+    /// Where what the server says unasked goes, if it is to say anything.
+    pub(super) pushes: Option<Pushes>,
+}
+
+/// Takes what a server says unasked.
+#[derive(Clone)]
+pub(super) struct Pushes(Arc<dyn AsyncPushSender>);
+
+impl Pushes {
+    pub(super) fn to(take: impl Fn(PushInfo) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |push| {
+            take(push);
+            Ok::<_, Infallible>(())
+        }))
+    }
 }
 
 /// Carries commands and answers for as long as it is polled, and ends with the connection.
@@ -61,12 +79,17 @@ impl Dialer {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let config = AsyncConnectionConfig::new()
+        let mut config = AsyncConnectionConfig::new()
             // Whoever asks has a limit of its own.
             .set_response_timeout(None)
             .set_connection_timeout(None)
             .set_pipeline_buffer_size(PIPELINE);
-        let (connection, driver) = MultiplexedConnection::new_with_config(&self.login.info(), stream, config)
+        let mut info = self.login.info();
+        if let Some(pushes) = &self.pushes {
+            config = config.set_push_sender(Arc::clone(&pushes.0));
+            info = info.set_protocol(ProtocolVersion::RESP3);
+        }
+        let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
             .await
             .map_err(|error| Refusal::new(Fault::of(&error), error.to_string()))?;
         Ok((connection, Box::pin(driver)))
@@ -96,6 +119,12 @@ impl Refusal {
 impl From<std::io::Error> for Refusal {
     fn from(error: std::io::Error) -> Self {
         Self::new(Fault::Broken, error.to_string())
+    }
+}
+
+impl fmt::Debug for Pushes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pushes")
     }
 }
 

@@ -83,8 +83,21 @@ impl Fault {
             },
             "WRONGTYPE" => Self::OtherType,
             "NOSCRIPT" => Self::NoScript,
+            "ERR" => Self::of_script(detail),
             // `ERR max number of clients reached` closes the connection.
             _ => Self::Protocol,
+        }
+    }
+
+    /// What a script ended with that is said in words only.
+    fn of_script(detail: &str) -> Self {
+        if NOT_PERMITTED.iter().any(|words| detail.contains(words)) {
+            return Self::Denied;
+        }
+        // Before Redis 7 what ended it comes last: `Error running script (..): .. -READONLY You can't write ..`.
+        match detail.strip_prefix("Error running script").and_then(|why| why.rsplit_once(": -")) {
+            Some((_, why)) => Self::of_code(why.split(' ').next().unwrap_or_default(), ""),
+            None => Self::Protocol,
         }
     }
 
@@ -135,6 +148,9 @@ impl Reason {
     }
 }
 
+/// How servers up to 7.0, and younger ones, say that the user of a script may not do what it does.
+const NOT_PERMITTED: [&str; 2] = ["The user executing the script can't", "ACL failure in script"];
+
 /// An answer, with errors told apart.
 pub(super) fn answer(value: Value) -> Result<Value, Fault> {
     match value {
@@ -162,6 +178,30 @@ mod tests {
             ("MOVED", "3999 127.0.0.1:6381", StoreError::Unreachable),
             ("MOVED", "", StoreError::Protocol),
             ("ERR", "unknown command", StoreError::Protocol),
+            (
+                "ERR",
+                "The user executing the script can't run this command or subcommand script: 1f, on @user_script:1.",
+                StoreError::Denied,
+            ),
+            (
+                "ERR",
+                "ACL failure in script: User a has no permissions to access the 'k' key script: 1f, on @user_script:1.",
+                StoreError::Denied,
+            ),
+            (
+                "ERR",
+                "Error running script (call to f_1f): @user_script:9: The user executing the script can't run this \
+                 command or subcommand",
+                StoreError::Denied,
+            ),
+            (
+                "ERR",
+                "Error running script (call to f_1f): @user_script:9: @user_script: 9: -READONLY You can't write \
+                 against a read only replica.",
+                StoreError::ReadOnly,
+            ),
+            ("ERR", "Error running script (call to f_1f): @user_script:9: -ERR", StoreError::Protocol),
+            ("ERR", "Error running script (call to f_1f): attempt to index a nil value", StoreError::Protocol),
         ] {
             assert_eq!(StoreError::from(Fault::of_code(code, detail)), error, "{code} {detail}");
         }

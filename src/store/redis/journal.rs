@@ -3,11 +3,15 @@
 //! One stream for each namespace, over all versions of the application. Each record names its epoch and the record of ours
 //! before it; scripts see to it that both are true. What somebody else put there is passed over.
 
-use super::link::{Dedicated, Link, Script};
+use super::{
+    link::{Dedicated, Link, Script},
+    run::Deadline,
+};
 use crate::{
     hex::hex,
     invalidation::{Draft, Epoch, Heading, Journal, Line, NodeId, Reading, RecordId},
     random,
+    semantics::date::Timestamp,
     store::{StoreError, StoreFuture},
 };
 use redis::{Value, cmd};
@@ -17,7 +21,7 @@ use std::{
         Arc, LazyLock,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::sync::Mutex;
 
@@ -34,6 +38,19 @@ pub(crate) struct RedisJournal {
 impl RedisJournal {
     pub(crate) fn new(link: Arc<Link>, namespace: &str) -> Self {
         Self { link, key: format!("larder:{namespace}:log"), reading: Mutex::new(None), page: AtomicU32::new(PAGE) }
+    }
+
+    /// When its last record was written, if there is one.
+    pub(super) async fn last(&self, budget: Duration) -> Result<Option<SystemTime>, StoreError> {
+        let mut command = cmd("XREVRANGE");
+        command.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
+        let Value::Array(rows) = self.link.one(&self.key, &command, Deadline::within(budget), true).await? else {
+            return Err(StoreError::Protocol);
+        };
+        let Some(row) = rows.first() else { return Ok(None) };
+        let Value::Array(row) = row else { return Err(StoreError::Protocol) };
+        let id = row.first().and_then(text).and_then(record_id).ok_or(StoreError::Protocol)?;
+        Ok(Some(Timestamp::from_unix_millis(id.millis).into()))
     }
 
     async fn send(&self, node: NodeId, drafts: &[Draft]) -> Result<Vec<RecordId>, StoreError> {

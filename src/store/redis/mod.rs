@@ -21,8 +21,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tracking;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, Teller};
 use crate::{ConfigError, invalidation::Journal};
 use address::{Address, Url};
 use breaker::Limits;
@@ -31,10 +32,11 @@ use journal::RedisJournal;
 use std::{
     env, fmt,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use store::RedisStore;
 use tls::Tls;
+use tracking::Tracking;
 
 pub(crate) use link::Link;
 
@@ -63,7 +65,8 @@ pub(crate) use link::Link;
 ///
 /// A user of its own needs these permissions: `+get +mget +set +unlink +scan +getrange +ping +info +dbsize`; for the log of
 /// invalidations `+eval +evalsha +xadd +xread +xrevrange +pexpire`; with a database other than 0 `+select`, with sentinels
-/// `+role`, in a cluster `+cluster|slots +asking`; and the keys of the namespace, `~larder:NAMESPACE:*`.
+/// `+role`, in a cluster `+cluster|slots +asking`, with
+/// [`client_tracking`](Redis::client_tracking) `+client|tracking`; and the keys of the namespace, `~larder:NAMESPACE:*`.
 #[derive(Clone)]
 #[must_use = "it does nothing until it is given to a cache"]
 pub struct Redis {
@@ -83,6 +86,7 @@ struct Setup {
     queue: (usize, usize),
     breaker: Limits,
     sample_every: Duration,
+    client_tracking: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -223,6 +227,21 @@ impl Redis {
         .with(|setup| setup.sample_every = every)
     }
 
+    /// Whether Redis tells of what changes in it (`CLIENT TRACKING` with `BCAST`, over RESP3), so that what somebody else has
+    /// deleted there, by hand for example, is not served from memory any more. Default: no, since what is invalidated is told
+    /// by the log.
+    ///
+    /// What has changed is looked for in Redis before it is served again; so is, once, what this process has written
+    /// itself. What Redis had and has no more, deleted, expired or evicted, is made anew; what a disk before it has is
+    /// removed there too, if it was in memory. What is on a disk alone, after a restart for example, is served from
+    /// there. While there is no connection nothing is heard; as soon as there is one, within 5 s after Redis is back,
+    /// all that is in memory is compared, each before its next use. A connection that has died unnoticed is found
+    /// within 2 s and the time that a PING may take. Takes one connection more to each server, half a megabyte of
+    /// memory, and the permission `+client|tracking`.
+    pub fn client_tracking(self, client_tracking: bool) -> Self {
+        self.with(|setup| setup.client_tracking = client_tracking)
+    }
+
     /// The store alone, for tools and tests. A cache that is given this Redis uses the same one.
     ///
     /// # Errors
@@ -242,9 +261,41 @@ impl Redis {
         self.link().map_err(|_| StoreError::Denied)?.ready(within).await
     }
 
+    /// When the last record of a namespace's log of invalidations was written; nothing where there is no log: no cache of this
+    /// namespace has been here, or the log was lost. For tools, which write to a log and have no other way to notice that
+    /// nobody reads it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be asked within the [`budget`](Self::budget), does not let us, or something was set that cannot be.
+    pub async fn log_end(&self, namespace: &str) -> Result<Option<SystemTime>, StoreError> {
+        let link = self.link().map_err(|_| StoreError::Denied)?;
+        RedisJournal::new(link, namespace).last(self.setup.budget).await
+    }
+
+    /// Which one it is, whoever we are there.
+    #[cfg(feature = "disk")]
+    pub(crate) fn place(&self) -> String {
+        let database = self.setup.dialer.login.database;
+        match &self.setup.place {
+            Place::One(address) => format!("redis {address} {database}"),
+            Place::Cluster(seeds) => format!("cluster {}", listed(seeds)),
+            Place::Sentinel { urls, group } => {
+                let addresses: Vec<_> = urls.iter().map(|url| url.address.clone()).collect();
+                format!("sentinel {} {group} {database}", listed(&addresses))
+            }
+        }
+    }
+
     /// The invalidation log of a namespace.
     pub(crate) fn journal(&self, namespace: &str) -> Result<Arc<dyn Journal>, ConfigError> {
         Ok(Arc::new(RedisJournal::new(self.link()?, namespace)))
+    }
+
+    /// What tells of changes, if it is to.
+    pub(crate) fn teller(&self) -> Result<Option<Arc<dyn Teller>>, ConfigError> {
+        let link = self.link()?;
+        Ok(self.setup.client_tracking.then(|| Arc::new(Tracking::new(link)) as _))
     }
 
     /// The connections. All clones have the same.
@@ -268,12 +319,13 @@ impl Redis {
         };
         let setup = Setup {
             place,
-            dialer: Dialer { login, tls: Tls::default() },
+            dialer: Dialer { login, tls: Tls::default(), pushes: None },
             budget: Duration::from_millis(50),
             connections: 4,
             queue: (1024, 64 << 20),
             breaker: Limits { failures: 5, probe_every: Duration::from_secs(1) },
             sample_every: Duration::from_secs(30),
+            client_tracking: false,
         };
         Self { setup, fault: None, link: Arc::default() }
     }
@@ -301,6 +353,14 @@ impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis").field("setup", &self.setup).field("fault", &self.fault).finish_non_exhaustive()
     }
+}
+
+/// In whatever order they were given.
+#[cfg(feature = "disk")]
+fn listed(addresses: &[Address]) -> String {
+    let mut texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    texts.sort();
+    texts.join(",")
 }
 
 fn several<U: AsRef<str>>(what: &str, urls: impl IntoIterator<Item = U>) -> Result<Vec<Url>, ConfigError> {

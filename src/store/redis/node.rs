@@ -4,7 +4,7 @@ use super::{
     Setup,
     address::Address,
     breaker::{Admit, Breaker, Turn},
-    dial::{CONNECT_LIMIT, Driver, Refusal},
+    dial::{CONNECT_LIMIT, Dialer, Driver, Pushes, Refusal},
     fault::{Fault, Reason, answer},
     info::Sample,
     line::{Ask, Line, Live, keep},
@@ -151,10 +151,19 @@ impl Node {
 
     /// A connection to it that nobody else uses.
     pub(super) async fn dial(&self) -> Result<(MultiplexedConnection, Driver), Refusal> {
+        self.dial_by(&self.setup.dialer).await
+    }
+
+    /// The same, for what it says unasked.
+    pub(super) async fn dial_for(&self, pushes: Pushes) -> Result<(MultiplexedConnection, Driver), Refusal> {
+        self.dial_by(&Dialer { pushes: Some(pushes), ..self.setup.dialer.clone() }).await
+    }
+
+    async fn dial_by(&self, dialer: &Dialer) -> Result<(MultiplexedConnection, Driver), Refusal> {
         let trial = async {
             match &self.target {
-                Target::Fixed(address) => self.setup.dialer.dial(address).await,
-                Target::Master(sentinels) => sentinels.dial_master(&self.setup.dialer).await,
+                Target::Fixed(address) => dialer.dial(address).await,
+                Target::Master(sentinels) => sentinels.dial_master(dialer).await,
             }
         };
         match timeout(CONNECT_LIMIT, trial).await {

@@ -59,7 +59,7 @@ impl Sentinels {
     }
 
     async fn ask(&self, dialer: &Dialer, place: &Address, login: &Login) -> Result<Address, Refusal> {
-        let dialer = Dialer { login: login.clone(), tls: dialer.tls.clone() };
+        let dialer = Dialer { login: login.clone(), tls: dialer.tls.clone(), pushes: None };
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.group);
         let (mut connection, driver) = dialer.dial(place).await?;

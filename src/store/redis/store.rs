@@ -187,6 +187,11 @@ impl Store for RedisStore {
         StoreFuture::boxed(self.count())
     }
 
+    fn last_stats(&self) -> Option<StoreStats> {
+        let samples = self.0.nodes().into_iter().filter_map(|(_, node)| node.sample());
+        samples.map(|sample| sample.stats(None)).reduce(add)
+    }
+
     fn lease<'a>(&'a self, name: &'a StoreKey, token: &'a [u8], ttl: Duration) -> StoreFuture<'a, bool> {
         StoreFuture::boxed(self.take(name, token, ttl))
     }

@@ -1,5 +1,5 @@
-//! Servers for the tests of the Redis tier: a single one, a Cluster, a set with Sentinels, and a proxy in front of any of
-//! them that breaks what passes through it.
+//! For the tests of stores: what all of them promise ([`contract`]), and servers for the Redis tier: a single one, a
+//! Cluster, a set with Sentinels, and a proxy in front of any of them that breaks what passes through it.
 //!
 //! Everything runs on the loopback interface, on ports of its own, in directories of its own. Nothing outlives the test:
 //! a server dies with its value, and also when the process of the test is killed. What does not come within half a
@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
 
 mod cluster;
+pub mod contract;
 mod options;
 mod ports;
 mod process;

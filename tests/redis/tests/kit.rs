@@ -3,6 +3,8 @@
 
 #[path = "kit/cluster.rs"]
 mod cluster;
+#[path = "kit/contract.rs"]
+mod contract;
 #[path = "kit/death.rs"]
 mod death;
 #[path = "kit/proxy.rs"]

@@ -5,6 +5,8 @@
 mod absent;
 #[path = "nodes/access.rs"]
 mod access;
+#[path = "nodes/administered.rs"]
+mod administered;
 #[path = "nodes/coherence.rs"]
 mod coherence;
 #[path = "nodes/cut_off.rs"]
@@ -13,6 +15,8 @@ mod cut_off;
 mod fence;
 #[path = "nodes/fresh.rs"]
 mod fresh;
+#[path = "nodes/history.rs"]
+mod history;
 #[path = "nodes/kept.rs"]
 mod kept;
 #[path = "nodes/log.rs"]
@@ -23,6 +27,8 @@ mod moved;
 mod poisoned;
 #[path = "nodes/processes.rs"]
 mod processes;
+#[path = "nodes/refreshed.rs"]
+mod refreshed;
 #[path = "nodes/selectors.rs"]
 mod selectors;
 #[path = "nodes/soak.rs"]
@@ -31,6 +37,8 @@ mod soak;
 mod support;
 #[path = "nodes/tags.rs"]
 mod tags;
+#[path = "nodes/tracking.rs"]
+mod tracking;
 #[path = "nodes/values.rs"]
 mod values;
 #[path = "nodes/variants.rs"]

@@ -4,7 +4,7 @@
 use super::{
     super::{fuzzing::place, *},
     compressing, encrypting, plain,
-    samples::{assert_same, long, response, sign, value, varied},
+    samples::{assert_same, long, own, response, sign, value, varied},
 };
 use std::{env, fs, path::PathBuf};
 
@@ -13,6 +13,7 @@ fn all() -> Vec<(&'static str, Codec, Sealed, bool)> {
     vec![
         ("v1-response", plain(), response(), true),
         ("v1-varied", plain(), varied(), true),
+        ("v1-own", plain(), own(), true),
         ("v1-value", plain(), value(), true),
         ("v1-signpost", plain(), sign(), true),
         // Another version of zstd may write it otherwise.

@@ -3,8 +3,8 @@
 use super::super::*;
 use crate::{
     invalidation::{Epoch, RecordId},
-    semantics::cache_control_writer::ForCaches,
-    store::{Parcel, Signpost},
+    semantics::cache_control_writer::{CacheControl, ForCaches},
+    store::{Browser, Parcel, Signpost},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::{collection::vec, option, prelude::*};
@@ -33,6 +33,7 @@ pub(in super::super) fn empty() -> Parcel {
         adapted: None,
         credentials: false,
         own_policy: false,
+        browser: None,
     }
 }
 
@@ -101,6 +102,14 @@ pub(in super::super) fn varied() -> Sealed {
     }))
 }
 
+/// A response that was stored by what its handler said.
+pub(in super::super) fn own() -> Sealed {
+    let Sealed::Parcel(mut parcel) = response() else { unreachable!("it is a parcel") };
+    parcel.own_policy = true;
+    parcel.browser = Some(Browser::Told(CacheControl::private(Duration::from_secs(30)).must_revalidate()));
+    Sealed::Parcel(parcel)
+}
+
 pub(in super::super) fn value() -> Sealed {
     Sealed::Parcel(Box::new(Parcel {
         kind: Kind::Value,
@@ -151,7 +160,7 @@ pub(in super::super) fn parcel() -> impl Strategy<Value = Parcel> {
     let heads = (head(), option::of(for_caches()), option::of(head()), tags());
     let durations = (duration(), duration(), duration(), duration(), duration(), option::of(duration()));
     let points = (any::<u64>(), any::<u64>(), any::<[u8; 16]>(), any::<u64>(), any::<u64>());
-    let rest = (100_u16..1000, any::<[bool; 3]>());
+    let rest = (100_u16..1000, any::<[bool; 3]>(), option::of(browser()));
     (texts, heads, durations, points, rest).prop_map(|(texts, heads, durations, points, rest)| Parcel {
         kind: if rest.1[0] { Kind::Response } else { Kind::Value },
         key: texts.0,
@@ -174,6 +183,7 @@ pub(in super::super) fn parcel() -> impl Strategy<Value = Parcel> {
         adapted: durations.5,
         credentials: rest.1[1],
         own_policy: rest.1[2],
+        browser: rest.2,
     })
 }
 
@@ -237,6 +247,22 @@ fn head() -> impl Strategy<Value = HeaderMap> {
 
 fn for_caches() -> impl Strategy<Value = Vec<(HeaderName, Vec<HeaderValue>, Option<HeaderValue>)>> {
     vec((name(), vec(field(), 0..4), option::of(field())), 0..4)
+}
+
+fn browser() -> impl Strategy<Value = Browser> {
+    let seconds = (0..1_u64 << 31).prop_map(Duration::from_secs);
+    let control = (seconds, any::<[bool; 4]>()).prop_map(|(time, [for_all, immutable, strict, no_transform])| {
+        let control = if for_all { CacheControl::public(time).s_maxage(time / 2) } else { CacheControl::private(time) };
+        let control = if immutable { control.immutable() } else { control };
+        let control = if strict { control.must_revalidate() } else { control.stale_while_revalidate(time) };
+        if no_transform { control.no_transform() } else { control }
+    });
+    prop_oneof![
+        Just(Browser::AsAnswered),
+        Just(Browser::Told(CacheControl::no_store())),
+        Just(Browser::Told(CacheControl::no_cache().must_revalidate())),
+        control.prop_map(Browser::Told),
+    ]
 }
 
 fn tags() -> impl Strategy<Value = Tags> {

@@ -125,6 +125,27 @@ async fn a_user_without_the_log() {
     assert_eq!(server.cli(&["KEYS", "*"]).await, "");
 }
 
+/// What a script may not do is said as it is, and says nothing of the server: entries are read and written as before.
+#[tokio::test]
+async fn a_right_that_a_script_lacks() {
+    let rules = format!("on >secret ~larder:larder:* {RIGHTS}");
+    let server = Server::options().user("app", &rules).start().await;
+    let (a, b) = Setup::new(server.url_as("app", "secret"), tagged()).two().await;
+    coherent(&a, &b).await;
+    server.cli(&["ACL", "SETUSER", "app", "-xadd"]).await;
+    for _ in 0..8 {
+        let error = a.cache.invalidate(Selector::tag("other")).await.unwrap_err().to_string();
+        assert!(error.contains("does not permit"), "{error}");
+    }
+    let first = b.store("/z").await;
+    b.cache.clear();
+    assert_eq!(b.get("/z").await, first);
+    for node in [&a, &b] {
+        let reasons = node.tier().reasons;
+        assert!(!reasons.contains_key("resting") && !reasons.contains_key("protocol"), "{reasons:?}");
+    }
+}
+
 /// Rights that are taken away and given back while it runs.
 #[tokio::test]
 async fn rights_that_come_and_go() {

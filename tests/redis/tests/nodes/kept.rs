@@ -2,7 +2,7 @@
 
 use crate::support::{Answer, HOUR, MINUTE, Node, Setup, full, header, now, replies, secs, tagged};
 use http::{Request, Response};
-use larder::{Identity, KeyRing, Policy, Selector, Tags, Value};
+use larder::{CacheControl, Identity, KeyRing, Policy, Selector, Tags, Value};
 use larder_redis_tests::{Server, until};
 
 static SECRET: Value<String> = Value::named("secret").fresh_for(HOUR).shared();
@@ -62,6 +62,25 @@ async fn memory_ttl() {
     assert_ne!(b.get("/x").await, first);
 }
 
+/// What is to be looked for in Redis again does not stand in for what those with credentials are answered, if it is not
+/// for them.
+#[tokio::test]
+async fn memory_ttl_and_credentials() {
+    let server = Server::standalone().await;
+    let policy = Policy::fresh_for(MINUTE).stale_if_error(HOUR).memory_ttl(secs(10));
+    let setup = Setup::new(server.url(), policy).timed().replies(|request, call| {
+        let anonymous = header(request, "authorization").is_empty() && call > 0;
+        if anonymous { crate::support::reply(call) } else { crate::support::status(500) }
+    });
+    let node = setup.start().await;
+    let first = node.store("/x").await;
+    for after in [11, 60] {
+        node.advance(secs(after));
+        let got = node.send(Request::get("/x").header("authorization", "Bearer x")).await;
+        assert_eq!((got.status.as_u16(), &*got.body), (500, ""), "{first} after {after}");
+    }
+}
+
 /// The handler's own word on lifetime and tags is that of the entry, wherever it is read.
 #[tokio::test]
 async fn the_handlers_own_policy() {
@@ -92,6 +111,38 @@ async fn the_handlers_own_policy() {
     let third = a.store("/z").await;
     b.advance(secs(600));
     assert_eq!(b.get("/z").await, third);
+}
+
+/// What the handler has browsers told is told by every node, and what it leaves to the answer is what the answer says.
+#[tokio::test]
+async fn what_the_handlers_own_policy_tells_browsers() {
+    let server = Server::standalone().await;
+    let told = CacheControl::private(secs(30));
+    for (layer, own, said) in [
+        (None, Some(told), "max-age=30, private"),
+        (Some(CacheControl::public(HOUR)), Some(told), "max-age=30, private"),
+        (Some(CacheControl::public(HOUR)), None, "max-age=600"),
+    ] {
+        let with = |browser: Option<CacheControl>| {
+            let policy = Policy::fresh_for(HOUR);
+            browser.map_or(policy.clone(), |control| policy.browser(control))
+        };
+        let own = with(own);
+        let setup = Setup::new(server.url(), with(layer).shared()).replies(move |_, call| {
+            let mut reply = crate::support::reply_with(call, &[("cache-control", "max-age=600"), ("etag", "\"e\"")]);
+            reply.extensions_mut().insert(own.clone());
+            reply
+        });
+        let (a, b) = setup.two().await;
+        a.cache.invalidate(Selector::everything()).await.unwrap();
+        assert_eq!(a.send(Request::get("/x")).await.header("cache-control"), said, "{layer:?}");
+        a.written().await;
+        // Answered by what was promoted, and then by what is in memory.
+        for _ in 0..2 {
+            assert_eq!(b.send(Request::get("/x")).await.header("cache-control"), said, "{layer:?}");
+        }
+        assert_eq!(b.calls(), 0, "{layer:?}");
+    }
 }
 
 #[tokio::test]

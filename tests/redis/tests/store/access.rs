@@ -38,7 +38,7 @@ async fn a_user_with_few_rights_will_do() {
     let server = Server::options().user("app", rules).start().await;
     let redis = patient(&server.url_as("app", "secret"));
     let store = ready(&redis).await;
-    crate::contract::holds(&*store, "larder:v1:").await;
+    larder_redis_tests::contract::check(&*store, "larder:v1:").await;
     store.stats().await.unwrap();
     assert_eq!(get(&*store, "other:key").await, Err(StoreError::Denied));
     // That is no reason to leave the server alone.
@@ -63,7 +63,7 @@ async fn tls_verifies() {
     let server = Server::options().tls(&certificates).start().await;
     let redis = patient(&server.url()).tls_ca(&ca);
     let store = ready(&redis).await;
-    crate::contract::holds(&*store, "larder:v1:").await;
+    larder_redis_tests::contract::check(&*store, "larder:v1:").await;
     // By name as well.
     let redis = patient(&server.url().replace("127.0.0.1", "localhost")).tls_ca(&ca);
     put(&*ready(&redis).await, "a", "x").await.unwrap();

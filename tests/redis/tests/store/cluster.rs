@@ -1,11 +1,12 @@
 //! A cluster: nodes that own parts, change, and die.
 
-use crate::{
-    contract::{holds, scan},
-    support::{get, in_time, key, millis, put, ready, secs},
-};
+use crate::support::{get, in_time, key, millis, put, ready, secs};
 use larder::{Redis, Store, StoreError, StoreKey};
-use larder_redis_tests::{Certificates, Cluster, Options, Server, until};
+use larder_redis_tests::{
+    Certificates, Cluster, Options, Server,
+    contract::{check, scan},
+    until,
+};
 use std::{fs, sync::Arc};
 
 async fn store(cluster: &Cluster) -> Arc<dyn Store> {
@@ -18,7 +19,7 @@ async fn a_cluster_holds_the_contract() {
     // One node is enough to find the others.
     let redis = Redis::cluster([cluster.master(1).url()]).unwrap().budget(secs(5));
     let store = ready(&redis).await;
-    holds(&*store, "larder:v1:").await;
+    check(&*store, "larder:v1:").await;
     let stats = store.stats().await.unwrap();
     let mut entries = 0;
     for shard in 0..3 {

@@ -1,11 +1,8 @@
 //! A group with sentinels: whoever is the primary.
 
-use crate::{
-    contract::holds,
-    support::{get, in_time, millis, put, ready},
-};
+use crate::support::{get, in_time, millis, put, ready};
 use larder::{Redis, StoreError};
-use larder_redis_tests::{Sentinel, until};
+use larder_redis_tests::{Sentinel, contract::check, until};
 
 #[tokio::test]
 async fn the_primary_is_found_and_found_again() {
@@ -13,7 +10,7 @@ async fn the_primary_is_found_and_found_again() {
     let budget = millis(300);
     let redis = Redis::sentinel(group.urls(), Sentinel::NAME).unwrap().budget(budget).database(1);
     let store = ready(&redis).await;
-    holds(&*store, "larder:v1:").await;
+    check(&*store, "larder:v1:").await;
     put(&*store, "a", "first").await.unwrap();
     assert_eq!(group.master().cli(&["-n", "1", "GET", "a"]).await, "first");
     // In agreement: the old primary stays, and answers READONLY.

@@ -1,0 +1,342 @@
+//! The books of a cache: a page for each policy, each value, and the tenants that ask most.
+
+use super::{Cache, Explains, history::History, holdings::Kept, report::Before};
+use crate::{
+    identity::TENANT,
+    invalidation::Selector,
+    key::Said,
+    outcome::{Bypass, NotStored},
+    policy::{Effective, Objective, Policy, Rules},
+    semantics::date::Timestamp,
+    tally::{Counts, Event, Tally, Top, Trail, Watch, Window},
+};
+use http::HeaderName;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    time::Duration,
+};
+
+/// The books of a cache.
+pub(super) struct Book {
+    pub(super) watch: Arc<Watch>,
+    pages: RwLock<Vec<Arc<Page>>>,
+    /// What has no page of its own, since there are too many.
+    others: Arc<Tally>,
+    tenants: Mutex<Top<Box<str>, Arc<Page>>>,
+    pub(super) routes: Mutex<Top<Uncached, ()>>,
+    /// What was invalidated, as text.
+    pub(super) invalidating: Mutex<Top<String, ()>>,
+    pub(super) history: Mutex<History>,
+    pub(super) kept: Mutex<Kept>,
+    /// What the last report said.
+    pub(super) reported: Mutex<Before>,
+    pub(super) layers: Mutex<Vec<Weak<dyn Explains>>>,
+    /// When the books were opened.
+    pub(super) since: Timestamp,
+}
+
+/// What a page is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum PolicyKind {
+    /// A policy of responses.
+    Response,
+    /// A [`Value`](crate::Value).
+    Value,
+}
+
+/// What is counted, and over which time.
+pub(crate) struct Page {
+    pub(crate) kind: PolicyKind,
+    /// The path of the table that it was given for, if it was.
+    pub(crate) route: Option<String>,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) policy: Option<Box<Policed>>,
+    trail: Mutex<Trail>,
+}
+
+/// What is known of a policy.
+#[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "the admin API tells it"))]
+pub(crate) struct Policed {
+    pub(crate) effective: Effective,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) objective: Option<Objective>,
+    pub(crate) depends_on: Vec<String>,
+    pub(crate) tags: Vec<String>,
+    /// It keys on the whole identity, as one that says nothing of it does.
+    pub(super) whole: bool,
+    /// The fields that it says hold credentials.
+    pub(crate) credentials: Vec<HeaderName>,
+    /// As long as a layer has it.
+    pub(crate) rules: Mutex<Weak<Rules>>,
+}
+
+/// A route whose answers are not stored, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Uncached {
+    pub(crate) route: Box<str>,
+    pub(crate) policy: Arc<str>,
+    pub(crate) reason: &'static str,
+}
+
+impl Book {
+    pub(super) fn open(watch: Watch, now: Timestamp) -> Self {
+        let watch = Arc::new(watch);
+        Self {
+            others: Arc::new(Tally::new("others", Arc::clone(&watch))),
+            watch,
+            pages: RwLock::default(),
+            tenants: Mutex::new(Top::new(TENANTS)),
+            routes: Mutex::new(Top::new(ROUTES)),
+            invalidating: Mutex::new(Top::new(ROUTES)),
+            history: Mutex::default(),
+            kept: Mutex::default(),
+            reported: Mutex::default(),
+            layers: Mutex::default(),
+            since: now,
+        }
+    }
+
+    /// All pages, in the order in which they were opened.
+    pub(super) fn pages(&self) -> Vec<Arc<Page>> {
+        self.pages.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The page of this name, new if there is none.
+    fn page(
+        &self,
+        now: Timestamp,
+        kind: PolicyKind,
+        name: &str,
+        route: Option<&str>,
+        policy: impl FnOnce() -> Option<Box<Policed>>,
+    ) -> Arc<Page> {
+        let mut pages = self.pages.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(page) = pages.iter().find(|page| page.kind == kind && **page.tally.name() == *name) {
+            return Arc::clone(page);
+        }
+        let tally = match pages.len() {
+            0..PAGES => Arc::new(Tally::new(name, Arc::clone(&self.watch))),
+            _ => Arc::clone(&self.others),
+        };
+        let page = Arc::new(Page {
+            kind,
+            route: route.map(str::to_owned),
+            tally,
+            policy: policy(),
+            trail: Mutex::new(Trail::begin(now)),
+        });
+        if pages.len() < PAGES {
+            pages.push(Arc::clone(&page));
+        }
+        page
+    }
+
+    /// All that was counted together.
+    pub(super) fn total(&self) -> Counts {
+        let pages = self.pages();
+        let all = pages.iter().map(|page| page.tally.counts()).chain([self.others.counts()]);
+        all.fold(Counts::default(), |sum, counts| sum.and(&counts))
+    }
+
+    /// The rules of the policy of this name, as long as a layer has them.
+    pub(super) fn rules(&self, name: &str) -> Option<Arc<Rules>> {
+        let pages = self.pages();
+        let page = pages.iter().find(|page| page.kind == PolicyKind::Response && page.name() == name)?;
+        page.policy.as_ref()?.rules.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    /// The same, as tallies read.
+    pub(super) fn read(&self) -> Vec<u64> {
+        let mut all = self.others.read();
+        for page in self.pages() {
+            for (sum, count) in all.iter_mut().zip(page.tally.read()) {
+                *sum += count;
+            }
+        }
+        all
+    }
+
+    /// The tenants that ask most, with what was counted of them.
+    pub(super) fn tenants(&self) -> Vec<Arc<Page>> {
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.rows().into_iter().map(|(_, _, page)| Arc::clone(page)).collect()
+    }
+
+    /// Takes a reading of everything, if it is time.
+    pub(super) fn sample(&self, now: Timestamp) {
+        for page in self.pages().iter().chain(&self.tenants()) {
+            page.sample(now);
+        }
+    }
+
+    /// Something is invalidated.
+    pub(super) fn note_invalidated(&self, selectors: &[Selector]) {
+        tracing::debug!(target: "larder::invalidate", selectors = selectors.len(), "invalidated");
+        self.watch.tell(|cache| Event::Invalidated { cache });
+        let mut names = self.invalidating.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is invalidated by the hundred is one change.
+        for selector in selectors.iter().take(16) {
+            names.count(selector.to_string(), 1, || ());
+        }
+    }
+
+    /// A store behind the memory tier was asked.
+    pub(super) fn note_store(
+        &self,
+        store: &str,
+        operation: &'static str,
+        took: Duration,
+        failure: Option<&'static str>,
+    ) {
+        tracing::debug!(target: "larder::store", store, operation, ?took, failure);
+        self.watch.tell(|cache| Event::Store { cache, store, operation, took, failure });
+    }
+
+    fn tenant(&self, now: Timestamp, name: &str) -> Arc<Tally> {
+        let page = || {
+            let tally = Arc::new(Tally::new(name, Arc::default()));
+            Arc::new(Page {
+                kind: PolicyKind::Response,
+                route: None,
+                tally,
+                policy: None,
+                trail: Mutex::new(Trail::begin(now)),
+            })
+        };
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&tenants.count_beside(name.into(), 1, page, |page| page.tally.lookups()).tally)
+    }
+}
+
+impl Page {
+    pub(crate) fn name(&self) -> &str {
+        self.tally.name()
+    }
+
+    fn sample(&self, now: Timestamp) {
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner).sample(now, self.tally.read());
+    }
+
+    /// What was counted in a window that ends now.
+    pub(super) fn within(&self, window: Window, now: Timestamp) -> Counts {
+        let trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
+        Tally::counts_of(&trail.within(window, now, &self.tally.read()))
+    }
+}
+
+impl Cache {
+    /// Rules of a policy over this cache, with a page in its books: under its name, else its route, else a number.
+    pub(crate) fn open_page(&self, policy: &Policy, route: Option<&str>, rules: Rules) -> Arc<Rules> {
+        let book = &self.0.book;
+        let name = match (policy.name(), route) {
+            (Some(name), _) => name.to_owned(),
+            (None, _) if !rules.get => NO_POLICY.to_owned(),
+            (None, Some(route)) => route.to_owned(),
+            (None, None) => {
+                let pages = book.pages();
+                let unnamed = pages.iter().filter(|page| page.name().starts_with(UNNAMED)).count();
+                format!("{UNNAMED}{}", unnamed + 1)
+            }
+        };
+        let page = book.page(self.now(), PolicyKind::Response, &name, route, || Some(Box::new(Policed::of(policy))));
+        let rules = Arc::new(rules.counted_by(Arc::clone(&page.tally)));
+        if let Some(policed) = &page.policy {
+            let mut known = policed.rules.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.strong_count() == 0 {
+                *known = Arc::downgrade(&rules);
+            }
+        }
+        rules
+    }
+
+    /// The tally of the value of this name.
+    pub(crate) fn value_tally(&self, name: &str) -> Arc<Tally> {
+        Arc::clone(&self.0.book.page(self.now(), PolicyKind::Value, name, None, || None).tally)
+    }
+
+    /// The tally of the tenant in a key, if the rules put one there.
+    pub(crate) fn tenant_tally(&self, key: &[u8]) -> Option<Arc<Tally>> {
+        let said = Said::of(key);
+        let tenant = said.identity.iter().find(|(name, _)| *name == TENANT).map(|(_, value)| *value)?;
+        Some(self.0.book.tenant(self.now(), tenant))
+    }
+
+    /// The tally of the tenant in a key under these rules, if they put one there.
+    pub(crate) fn tenant_of(&self, rules: &Rules, key: &[u8]) -> Option<Arc<Tally>> {
+        if rules.scope.keys_on(TENANT) { self.tenant_tally(key) } else { None }
+    }
+
+    /// An answer on this route was not stored, or not looked for, as `before` others were not for the same reason.
+    pub(crate) fn note_uncached(&self, tally: &Tally, route: &str, reason: &'static str, before: u64) {
+        let times = Tally::stands_for(before);
+        if times == 0 {
+            return;
+        }
+        let route = route.char_indices().nth(LONGEST_ROUTE).map_or(route, |(end, _)| &route[..end]);
+        let row = Uncached { route: route.into(), policy: Arc::clone(tally.name()), reason };
+        self.0.book.routes.lock().unwrap_or_else(PoisonError::into_inner).count(row, times, || ());
+    }
+}
+
+/// Worth a look: what an operator can do something about. What is meant to be so is not.
+pub(crate) fn is_worth_noting(reason: NotStored) -> bool {
+    !matches!(
+        reason,
+        NotStored::Superseded
+            | NotStored::Invalidated
+            | NotStored::Abandoned
+            | NotStored::TooFewUses
+            | NotStored::InnerPolicy
+            | NotStored::ObserveOnly
+    )
+}
+
+/// The same of what passes by.
+pub(crate) fn bypass_is_worth_noting(reason: Bypass) -> bool {
+    !matches!(reason, Bypass::Method | Bypass::Upgrade | Bypass::NoPolicy | Bypass::Precondition)
+}
+
+impl Policed {
+    fn of(policy: &Policy) -> Self {
+        Self {
+            effective: policy.effective(),
+            warnings: policy.warnings(),
+            objective: policy.objective_of(),
+            depends_on: policy.depends_on_names(),
+            tags: policy.tag_names(),
+            whole: policy.keys_on_everybody(),
+            credentials: policy.credential_names().to_vec(),
+            rules: Mutex::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Book {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Book").field("pages", &self.pages().len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").field("kind", &self.kind).field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+/// What policies without a name are called.
+const UNNAMED: &str = "policy-";
+
+/// What passes by because no policy is meant for it.
+pub(super) const NO_POLICY: &str = "no-policy";
+
+/// So many policies and values have a page of their own.
+const PAGES: usize = 1024;
+
+/// So many tenants are told apart.
+const TENANTS: usize = 64;
+
+/// So many routes are.
+const ROUTES: usize = 64;
+const LONGEST_ROUTE: usize = 200;

@@ -1,0 +1,11 @@
+//! What the counters say to an operator: what to change, and how things went since the last time.
+
+mod advice;
+mod reasons;
+mod reporter;
+
+pub use advice::{Advice, AdviceKind};
+#[cfg(feature = "admin")]
+pub(crate) use reasons::in_a_sentence as remedy;
+pub(super) use reporter::Before;
+pub use reporter::{Coverage, Regression, Report, Reporter, Reporting};

@@ -1,0 +1,305 @@
+use super::advice::{Advice, advise, is_telling, spelled};
+use crate::{
+    cache::{Cache, Metrics},
+    tally::Counts,
+    timer,
+};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{Arc, PoisonError},
+    task::Poll,
+    time::{Duration, SystemTime},
+};
+use tokio::sync::watch;
+
+/// How a cache did since the last report.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// The name of the cache.
+    pub cache: String,
+    /// When it was made.
+    pub at: SystemTime,
+    /// Since when it counts: the last report, or when the cache was made.
+    pub since: SystemTime,
+    /// All that was counted in this time.
+    pub counts: Counts,
+    /// By tenant: what is held of it, and how much of what it asks for is answered from the cache.
+    pub coverage: Vec<Coverage>,
+    /// The policies at which most time is spent, the most first: up to five.
+    pub bottlenecks: Vec<(String, String)>,
+    /// What went better the last time.
+    pub regressions: Vec<Regression>,
+    /// What could be changed.
+    pub advice: Vec<Advice>,
+}
+
+/// How well a tenant is served.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Coverage {
+    /// The tenant.
+    pub tenant: String,
+    /// What memory holds of it.
+    pub entries: u64,
+    /// Of what it looked up in the last hour, the part that was answered from the cache.
+    pub hit_ratio: f64,
+}
+
+/// What went better the last time.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Regression {
+    /// The policy.
+    pub policy: String,
+    /// What got worse, with figures.
+    pub text: String,
+}
+
+/// Makes a report of a cache again and again, every six hours if nothing else is said.
+///
+/// ```no_run
+/// # use larder::{Cache, Reporter};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::ConfigError> {
+/// let cache = Cache::in_memory(64 << 20);
+/// Reporter::new(&cache)
+///     .every(Duration::from_secs(3600))
+///     .tell(|report| println!("{report}"))
+///     .start()?;
+/// # Ok(()) }
+/// ```
+///
+/// Each report is written to the log, at info level of target `larder::report`: figures by policy, without tenants. The last one is
+/// also what the admin API and the command line show.
+#[must_use = "a reporter does nothing until it is started"]
+pub struct Reporter {
+    cache: Cache,
+    period: Duration,
+    tell: Vec<Tell>,
+}
+
+type Tell = Box<dyn Fn(&Report) + Send + Sync>;
+
+/// Reports that come again and again. They go on when this is dropped, as long as the cache is there.
+#[derive(Debug)]
+pub struct Reporting(watch::Sender<bool>);
+
+/// What the next report compares with.
+#[derive(Clone, Debug, Default)]
+pub(in crate::cache) struct Before {
+    at: Option<SystemTime>,
+    metrics: Metrics,
+    last: Option<Arc<Report>>,
+}
+
+impl Reporter {
+    /// Reports of this cache.
+    pub fn new(cache: &Cache) -> Self {
+        Self { cache: cache.clone(), period: SIX_HOURS, tell: Vec::new() }
+    }
+
+    /// How long it is from one report to the next. Default: six hours.
+    pub fn every(mut self, period: Duration) -> Self {
+        self.period = period;
+        self
+    }
+
+    /// Has somebody told of each report. A panic in the closure ends the reports, and nothing else.
+    pub fn tell(mut self, tell: impl Fn(&Report) + Send + Sync + 'static) -> Self {
+        self.tell.push(Box::new(tell));
+        self
+    }
+
+    /// Makes the first report after this time, and so on.
+    ///
+    /// # Errors
+    ///
+    /// If the time from one to the next is less than a second.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn start(self) -> Result<Reporting, crate::ConfigError> {
+        let Self { cache, period, tell } = self;
+        if period < Duration::from_secs(1) {
+            return Err(crate::ConfigError::new(format!("every({period:?}): a second or more is possible")));
+        }
+        let (stop, mut stopped) = watch::channel(false);
+        let background = cache.background().clone();
+        let weak = Arc::downgrade(&cache.0);
+        drop(cache);
+        tokio::spawn(async move {
+            let work = async {
+                loop {
+                    timer::after(period).await;
+                    let Some(cache) = weak.upgrade().map(Cache) else { return };
+                    let report = cache.report();
+                    report.log();
+                    tell.iter().for_each(|tell| tell(&report));
+                }
+            };
+            let stop = async {
+                if stopped.wait_for(|stopped| *stopped).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let (mut work, mut stop, mut closing) = (pin!(work), pin!(stop), pin!(background.closing()));
+            poll_fn(|cx| {
+                let over = work.as_mut().poll(cx).is_ready() || stop.as_mut().poll(cx).is_ready();
+                if over { Poll::Ready(()) } else { closing.as_mut().poll(cx) }
+            })
+            .await;
+        });
+        Ok(Reporting(stop))
+    }
+}
+
+impl Reporting {
+    /// Ends it.
+    pub fn stop(self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Cache {
+    /// A report of what this cache did since the last one was made.
+    pub fn report(&self) -> Arc<Report> {
+        let metrics = self.metrics();
+        let now = SystemTime::from(self.now());
+        let mut before = self.0.book.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = before.at.unwrap_or_else(|| SystemTime::from(self.0.book.since));
+        let report = Arc::new(Report {
+            cache: self.name().to_owned(),
+            at: now,
+            since,
+            counts: metrics.total.since(&before.metrics.total),
+            coverage: coverage(&metrics),
+            bottlenecks: bottlenecks(&metrics, &before.metrics),
+            regressions: regressions(&metrics, before.last.is_some().then_some(&before.metrics)),
+            advice: advise(&metrics, self.memory_limit()),
+        });
+        *before = Before { at: Some(now), metrics, last: Some(Arc::clone(&report)) };
+        report
+    }
+
+    /// The last report that was made, if there is one.
+    pub fn last_report(&self) -> Option<Arc<Report>> {
+        self.0.book.reported.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
+    }
+}
+
+fn coverage(metrics: &Metrics) -> Vec<Coverage> {
+    let of = metrics.tenants.iter().map(|tenant| Coverage {
+        tenant: tenant.name.clone(),
+        entries: tenant.entries,
+        hit_ratio: tenant.windows.hour.hit_ratio(),
+    });
+    of.collect()
+}
+
+/// Where the inner service spends most of its time for what could have been answered from the cache.
+fn bottlenecks(metrics: &Metrics, before: &Metrics) -> Vec<(String, String)> {
+    let spent = metrics.policies.iter().map(|policy| {
+        let counts = policy.total.since(&of(before, &policy.name));
+        (policy, counts.fill_time.sum, counts)
+    });
+    let mut spent: Vec<_> = spent.filter(|(_, sum, _)| !sum.is_zero()).collect();
+    spent.sort_by_key(|(_, sum, _)| std::cmp::Reverse(*sum));
+    let told = spent.into_iter().take(5).map(|(policy, sum, counts)| {
+        let p95 =
+            counts.fill_time.p95.map_or(String::new(), |p95| format!(", {} at the 95th percentile", spelled(p95)));
+        let ratio = counts.hit_ratio() * 100.0;
+        let text = format!("{} fills took {}{p95}; {ratio:.0} % from the cache", counts.fill_time.count, spelled(sum));
+        (policy.name.clone(), text)
+    });
+    told.collect()
+}
+
+fn regressions(metrics: &Metrics, before: Option<&Metrics>) -> Vec<Regression> {
+    let Some(before) = before else { return Vec::new() };
+    let mut all = Vec::new();
+    for policy in &metrics.policies {
+        let Some(old) = before.policies.iter().find(|other| other.name == policy.name && other.kind == policy.kind)
+        else {
+            continue;
+        };
+        // What was counted since, against all that was counted before.
+        let (now, then) = (policy.total.since(&old.total), &old.total);
+        if !is_telling(&now) || !is_telling(then) {
+            continue;
+        }
+        let mut tell = |text| all.push(Regression { policy: policy.name.clone(), text });
+        let (ratio, was) = (now.hit_ratio(), then.hit_ratio());
+        if ratio < was - 0.1 {
+            tell(format!("hit ratio fell from {was:.2} to {ratio:.2}"));
+        }
+        if let (Some(p95), Some(was)) = (now.fill_time.p95, then.fill_time.p95)
+            && p95 > was * 3 / 2
+        {
+            tell(format!("fills take {} at the 95th percentile, and took {}", spelled(p95), spelled(was)));
+        }
+    }
+    all
+}
+
+fn of(metrics: &Metrics, name: &str) -> Counts {
+    metrics.policies.iter().find(|policy| policy.name == name).map(|policy| policy.total.clone()).unwrap_or_default()
+}
+
+impl Report {
+    fn log(&self) {
+        tracing::info!(
+            target: "larder::report",
+            cache = self.cache,
+            hit_ratio = self.counts.hit_ratio(),
+            requests = self.counts.requests(),
+            regressions = self.regressions.len(),
+            advice = self.advice.len(),
+            "report"
+        );
+        for Regression { policy, text } in &self.regressions {
+            tracing::info!(target: "larder::report", cache = self.cache, policy, "{text}");
+        }
+    }
+}
+
+/// For people, tenants included.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { stored, not_stored, bypasses, saved, .. } = &self.counts;
+        let hours = self.at.duration_since(self.since).unwrap_or_default().as_secs_f64() / 3600.0;
+        writeln!(
+            f,
+            "cache {}, the last {hours:.1} h: {} requests, {:.0} % of lookups from the cache, {} bypassed",
+            self.cache,
+            self.counts.requests(),
+            self.counts.hit_ratio() * 100.0,
+            bypasses
+        )?;
+        writeln!(f, "{stored} stored, {not_stored} not; {} of handlers saved", spelled(*saved))?;
+        for (policy, text) in &self.bottlenecks {
+            writeln!(f, "slow: {policy}: {text}")?;
+        }
+        for Regression { policy, text } in &self.regressions {
+            writeln!(f, "worse: {policy}: {text}")?;
+        }
+        for Coverage { tenant, entries, hit_ratio } in self.coverage.iter().take(10) {
+            writeln!(f, "tenant {tenant}: {entries} stored, {:.0} % from the cache", hit_ratio * 100.0)?;
+        }
+        for advice in &self.advice {
+            writeln!(f, "advice: {advice}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reporter").field("period", &self.period).finish_non_exhaustive()
+    }
+}
+
+const SIX_HOURS: Duration = Duration::from_secs(6 * 3600);

@@ -1,0 +1,84 @@
+//! How a cache is: what an operator wants to see first.
+
+use super::{Cache, book::Page};
+use crate::invalidation::{Changed, InvalidateError, Selector};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+/// What a value says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct ValueFacts {
+    pub(crate) name: &'static str,
+    pub(crate) depends_on: &'static [&'static str],
+    pub(crate) tags: &'static [&'static str],
+    /// Each with whether it is the default.
+    pub(crate) settings: Vec<(&'static str, String, bool)>,
+}
+
+impl Cache {
+    /// What is the matter; nothing where all is well.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        // Nobody may have asked for anything yet.
+        self.keep_in_touch();
+        let away = self.0.tiers.all.iter().filter(|tier| !tier.store.is_available());
+        let mut problems: Vec<_> =
+            away.map(|tier| format!("the store `{}` does not answer", tier.store.name())).collect();
+        if self.0.log.is_out_of_touch(self.now()) {
+            problems.push("the shared log of invalidations cannot be read".to_owned());
+        }
+        problems
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    pub(crate) fn version(&self) -> Option<&str> {
+        self.0.version.as_deref()
+    }
+
+    /// How long it has been there.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.now().since(self.0.book.since)
+    }
+
+    /// The pages of its books: policies and values.
+    pub(crate) fn pages(&self) -> Vec<Arc<Page>> {
+        self.0.book.pages()
+    }
+
+    /// The values that were declared, by name.
+    pub(crate) fn declared_values(&self) -> Vec<ValueFacts> {
+        let known = self.0.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = known
+            .iter()
+            .map(|(name, declared)| ValueFacts {
+                name,
+                depends_on: declared.depends_on,
+                tags: declared.tags,
+                settings: declared.settings.clone(),
+            })
+            .collect();
+        all.sort_by_key(|value| value.name);
+        all
+    }
+
+    /// What memory holds of a tenant: entries and bytes.
+    pub(crate) fn held_of(&self, tenant: &str) -> (u64, u64) {
+        let part = self.holdings().tenants.get(tenant).copied().unwrap_or_default();
+        (part.entries, part.bytes)
+    }
+
+    /// All that depends on something that has changed.
+    pub(crate) async fn depending_on(&self, changed: &Changed) -> Vec<Selector> {
+        self.0.dependencies.selectors_of(changed).await
+    }
+
+    /// Invalidates all of these, as one record. What is wrong with one of them keeps nothing else from being
+    /// invalidated.
+    pub(crate) async fn invalidate_all(&self, selectors: &[Selector]) -> Result<(), InvalidateError> {
+        self.carry_out(selectors).await.map(drop)
+    }
+}

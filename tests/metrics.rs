@@ -1,0 +1,320 @@
+//! What was counted, in total and by policy, value, tenant and time; and who hears of it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use axum::{Router, body::Body, routing::get};
+use http::{Request, Response, StatusCode};
+use larder::{
+    Cache, CacheLayer, Caches, Event, HistorySpan, Identity, Observe, Outcome, Policy, PolicyKind, PolicyTable,
+    Selector, Value, test_util,
+};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tower::{Service, ServiceExt, service_fn};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn ask(app: &mut Router, path: &str, tenant: Option<&str>) -> StatusCode {
+    let mut request = Request::get(path).body(Body::empty()).unwrap();
+    if let Some(tenant) = tenant {
+        request.extensions_mut().insert(Identity::new().with_tenant(tenant));
+    }
+    let response = app.call(request).await.unwrap();
+    let status = response.status();
+    axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    status
+}
+
+fn app(cache: &Cache, policy: impl Into<PolicyTable>) -> Router {
+    Router::new()
+        .route("/x/{id}", get(|| async { "x" }))
+        .route("/cart", get(|| async { ([("set-cookie", "a=b")], "cart") }))
+        .route(
+            "/slow",
+            get(|| async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                "slow"
+            }),
+        )
+        .layer(CacheLayer::new(cache, policy))
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_policy_and_tenant_has_its_own() {
+    let (cache, clock) = test_util::cache();
+    let table = PolicyTable::new()
+        .route("/x/{id}", Policy::named("things").fresh_for(MINUTE).per_tenant().tags(["thing"]))
+        .otherwise(Policy::named("rest").fresh_for(MINUTE));
+    let mut app = app(&cache, table);
+    for tenant in ["1", "1", "1", "2"] {
+        ask(&mut app, "/x/17", Some(tenant)).await;
+    }
+    ask(&mut app, "/cart", None).await;
+    ask(&mut app, "/x/17", None).await;
+    clock.advance(Duration::from_secs(12));
+    let metrics = cache.metrics();
+
+    let things = metrics.policies.iter().find(|policy| policy.name == "things").unwrap();
+    assert_eq!((things.total.hits, things.total.misses, things.total.stored), (2, 2, 2));
+    assert_eq!(things.total.bypass_reasons.get("identity-missing"), Some(&1));
+    assert_eq!((things.kind, things.route.as_deref()), (PolicyKind::Response, Some("/x/{id}")));
+    assert_eq!((things.entries, things.windows.minute.hits), (2, 2));
+    assert!((things.total.hit_ratio() - 0.5).abs() < 1e-9 && (things.total.request_hit_ratio() - 0.4).abs() < 1e-9);
+    let rest = metrics.policies.iter().find(|policy| policy.name == "rest").unwrap();
+    assert_eq!(rest.total.not_stored_reasons.get("set-cookie"), Some(&1));
+
+    let tenants: Vec<_> = metrics
+        .tenants
+        .iter()
+        .map(|tenant| (&*tenant.name, tenant.total.hits, tenant.total.misses, tenant.entries))
+        .collect();
+    assert_eq!(tenants, [("1", 2, 1, 1), ("2", 0, 1, 1)]);
+    assert_eq!((metrics.tags[0].name.as_str(), metrics.tags[0].entries), ("thing", 2));
+    assert_eq!((metrics.patterns[0].name.as_str(), metrics.patterns[0].entries), ("/x/*", 2));
+    let uncached: Vec<_> =
+        metrics.uncacheable.iter().map(|row| (&*row.route, &*row.policy, row.reason, row.count)).collect();
+    assert!(uncached.contains(&("/cart", "rest", "set-cookie", 1)), "{uncached:?}");
+    assert!(uncached.contains(&("/x/{id}", "things", "identity-missing", 1)), "{uncached:?}");
+    assert_eq!((metrics.total.hits, metrics.total.requests()), (cache.stats().hits, 6));
+
+    clock.advance(2 * MINUTE);
+    tokio::time::advance(Duration::from_secs(3)).await;
+    let metrics = cache.metrics();
+    assert_eq!((metrics.windows.minute.requests(), metrics.windows.five_minutes.requests()), (0, 6));
+    assert_eq!(metrics.policies.iter().map(|policy| policy.entries).sum::<u64>(), 0, "what has expired is not held");
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_is_taken_and_saved() {
+    let (cache, _) = test_util::cache();
+    let mut app = app(&cache, Policy::named("slow").fresh_for(MINUTE).objective(0.9, Duration::from_millis(500)));
+    for _ in 0..130 {
+        ask(&mut app, "/slow", None).await;
+    }
+    let metrics = cache.metrics();
+    let slow = &metrics.policies[0];
+    assert_eq!((slow.total.fill_time.count, slow.total.hits), (1, 129));
+    let p50 = slow.total.fill_time.p50.unwrap().as_secs_f64();
+    assert!((0.17..0.23).contains(&p50), "{p50}");
+    assert!((2..=3).contains(&slow.total.hit_time.count), "{:?}", slow.total.hit_time);
+    assert_eq!(slow.met, Some(true));
+    // The test's clock stands still while the handler sleeps: what is saved is counted by that clock.
+    assert_eq!(slow.total.saved_bytes / 4, 64 + 16 * 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_objective_that_is_missed_is_told() {
+    let (cache, _) = test_util::cache();
+    let mut app = app(&cache, Policy::named("slow").fresh_for(MINUTE).objective(0.1, Duration::from_millis(100)));
+    assert_eq!(cache.metrics().policies[0].met, None);
+    for _ in 0..15 {
+        ask(&mut app, "/slow", None).await;
+        cache.invalidate(Selector::everything()).await.unwrap();
+        ask(&mut app, "/x/1", None).await;
+    }
+    assert_eq!(cache.metrics().policies[0].met, Some(false), "half of the answers are slow");
+    assert_eq!(cache.metrics().invalidated, [("everything".to_owned(), 15)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_count_too() {
+    static RATE: Value<u32> = Value::named("rate").fresh_for(MINUTE).per_tenant();
+    let (cache, _) = test_util::cache();
+    let tenant = Identity::new().with_tenant("7");
+    for _ in 0..3 {
+        let rate = cache.value(&RATE).for_identity(&tenant).get_or_load(|| async { Ok::<_, ()>(7) }).await.unwrap();
+        assert_eq!(*rate, 7);
+    }
+    cache.value(&RATE).for_identity(&tenant).get().await.unwrap();
+    assert_eq!(cache.value(&RATE).for_identity(&Identity::new().with_tenant("8")).get().await, None);
+    let metrics = cache.metrics();
+    let rate = &metrics.policies[0];
+    assert_eq!((&*rate.name, rate.kind, rate.entries), ("rate", PolicyKind::Value, 1));
+    assert_eq!((rate.total.hits, rate.total.misses, rate.total.stored, rate.total.fill_time.count), (3, 2, 1, 1));
+    let tenants: Vec<_> = metrics.tenants.iter().map(|one| (&*one.name, one.total.hits, one.total.misses)).collect();
+    assert_eq!(tenants, [("7", 3, 1), ("8", 0, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_unused_or_is_invalidated_is_counted() {
+    let (cache, clock) = test_util::cache();
+    let mut app = app(&cache, Policy::named("x").fresh_for(MINUTE));
+    ask(&mut app, "/x/1", None).await;
+    ask(&mut app, "/x/2", None).await;
+    ask(&mut app, "/x/2", None).await;
+    cache.invalidate(Selector::resource("/x/1")).await.unwrap();
+    ask(&mut app, "/x/1", None).await;
+    let of = |cache: &Cache| {
+        let total = cache.metrics().total;
+        (total.invalidated, total.unused)
+    };
+    assert_eq!(of(&cache), (1, 0));
+    clock.advance(2 * MINUTE);
+    cache.clear();
+    assert_eq!(of(&cache), (1, 1), "/x/1 was made anew and used by nobody");
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_is_in_steps() {
+    let (cache, clock) = test_util::cache();
+    let mut app = app(&cache, Policy::named("x").fresh_for(60 * MINUTE));
+    for _ in 0..12 {
+        ask(&mut app, "/x/1", None).await;
+        ask(&mut app, "/x/1", None).await;
+        clock.advance(Duration::from_secs(10));
+        cache.history(HistorySpan::Hour);
+    }
+    let samples = cache.history(HistorySpan::Hour);
+    let hits: Vec<_> = samples.iter().map(|sample| sample.hits).collect();
+    assert_eq!(hits, [1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]);
+    assert_eq!((samples[0].misses, samples[0].stored, samples[0].used_bytes > 0), (1, 1, true));
+    let minutes: Vec<_> = cache.history(HistorySpan::Day).iter().map(|sample| sample.hits).collect();
+    assert_eq!(minutes, [11, 12]);
+    assert_eq!(cache.history(HistorySpan::Week), []);
+}
+
+/// Readings are taken while nobody looks.
+#[tokio::test(start_paused = true)]
+async fn history_goes_by_itself() {
+    let cache = Cache::in_memory(1 << 20);
+    let mut app = app(&cache, Policy::fresh_for(MINUTE));
+    ask(&mut app, "/x/1", None).await;
+    // The system's clock does not stand still, but ten seconds do not pass: one reading, nothing else.
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert!(cache.history(HistorySpan::Hour).len() <= 1);
+    assert_eq!(cache.metrics().policies[0].name, "policy-1");
+}
+
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Observe for Heard {
+    fn observe(&self, event: &Event<'_>) {
+        let text = match event {
+            Event::Request { cache, policy, outcome, reason } => {
+                assert_ne!(*outcome, Outcome::Stale, "somebody has to panic");
+                format!("{cache} {policy} {outcome} {}", reason.map_or("", |reason| reason.as_str()))
+            }
+            Event::Fill { policy, .. } => format!("fill {policy}"),
+            Event::Stored { policy, .. } => format!("stored {policy}"),
+            Event::NotStored { policy, reason, .. } => format!("not stored {policy} {reason}"),
+            Event::Invalidated { .. } => "invalidated".to_owned(),
+            _ => return,
+        };
+        self.0.lock().unwrap().push(text.trim_end().to_owned());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn observers_hear_of_everything_and_may_panic() {
+    let heard = Heard::default();
+    let caches = Caches::builder().cache("api", Cache::builder().observe(heard.clone())).build().unwrap();
+    let policy = Policy::named("x").fresh_for(Duration::from_secs(1)).stale_while_revalidate(MINUTE);
+    let mut app = app(&caches["api"], policy);
+    ask(&mut app, "/x/1", None).await;
+    ask(&mut app, "/x/1", None).await;
+    ask(&mut app, "/cart", None).await;
+    caches["api"].invalidate(Selector::everything().soft()).await.unwrap();
+    assert_eq!(ask(&mut app, "/x/1", None).await, StatusCode::OK, "a panic costs nobody anything");
+    let heard = heard.0.lock().unwrap().clone();
+    let expected = [
+        "fill x",
+        "api x miss",
+        "stored x",
+        "api x hit",
+        "fill x",
+        "api x miss",
+        "not stored x set-cookie",
+        "invalidated",
+    ];
+    assert_eq!(heard[..expected.len()], expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn prometheus_reads_it() {
+    let caches = Caches::builder().cache("api", Cache::builder()).cache("page", Cache::builder()).build().unwrap();
+    let policy = Policy::named("x").fresh_for(MINUTE).per_tenant().objective(0.5, MINUTE);
+    let mut app = app(&caches["api"], policy);
+    for _ in 0..3 {
+        ask(&mut app, "/x/secret-path", Some("secret-tenant")).await;
+    }
+    ask(&mut app, "/x/1", None).await;
+    let text = larder::prometheus(caches.iter().map(|(_, cache)| cache));
+    for line in [
+        "# TYPE http_cache_requests_total counter",
+        "http_cache_requests_total{cache=\"api\",policy=\"x\",outcome=\"hit\",reason=\"\"} 2",
+        "http_cache_requests_total{cache=\"api\",policy=\"x\",outcome=\"bypass\",reason=\"identity-missing\"} 1",
+        "http_cache_fill_seconds_count{cache=\"api\",policy=\"x\"} 1",
+        "http_cache_fill_seconds_bucket{cache=\"api\",policy=\"x\",le=\"+Inf\"} 1",
+        "http_cache_objective_hit_ratio{cache=\"api\",policy=\"x\"} 0.5",
+        "http_cache_memory_limit_bytes{cache=\"page\"} 67108864",
+        "http_cache_entries{cache=\"api\",policy=\"x\"} 1",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("secret"), "neither keys nor tenants are labels");
+    // One block for each name, and every line belongs to the block it stands in.
+    let mut name = "";
+    let mut seen = std::collections::HashSet::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            name = rest.split(' ').next().unwrap();
+            assert!(seen.insert(name), "{name} twice");
+        } else if !line.starts_with('#') {
+            assert!(line.starts_with(name), "{line} under {name}");
+        }
+    }
+}
+
+/// A service on its own, without axum's router: the path is the route.
+#[tokio::test(start_paused = true)]
+async fn routes_are_bounded_and_cut() {
+    let (cache, _) = test_util::cache();
+    let inner = service_fn(|_: Request<Body>| async {
+        let mut response = Response::new(Body::from("x"));
+        response.headers_mut().insert("set-cookie", "a=b".parse().unwrap());
+        Ok::<_, std::convert::Infallible>(response)
+    });
+    let mut service = tower::Layer::layer(&CacheLayer::new(&cache, Policy::fresh_for(MINUTE)), inner);
+    for id in 0..500 {
+        let long = "é".repeat(300);
+        let request = Request::get(format!("/{id}/{}", percent(&long))).body(Body::empty()).unwrap();
+        service.ready().await.unwrap().call(request).await.unwrap();
+    }
+    let uncached = cache.metrics().uncacheable;
+    assert_eq!(uncached.len(), 64);
+    assert!(uncached.iter().all(|row| row.route.len() <= 200 && row.reason == "set-cookie"));
+}
+
+fn percent(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// What the guide, the dashboard and the alerts name is there, and what is there is in the guide.
+#[test]
+fn the_guide_the_dashboard_and_the_alerts_know_the_same_series() {
+    let read = |path: &str| std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let named = |text: &str| -> std::collections::BTreeSet<String> {
+        let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+        let series = words.filter(|word| word.starts_with("http_cache_"));
+        let plain = |word: &str| {
+            ["_bucket", "_count", "_sum"]
+                .iter()
+                .fold(word.to_owned(), |word, end| word.strip_suffix(end).map_or(word.clone(), str::to_owned))
+        };
+        series.map(plain).collect()
+    };
+    let source = named(&read("src/export/mod.rs"));
+    let guide = named(&read("docs/monitoring.md"));
+    assert_eq!(source, guide);
+    for path in ["docs/grafana/larder.json", "docs/grafana/alerts.yaml"] {
+        let used = named(&read(path));
+        assert!(used.len() > 5 && used.is_subset(&source), "{path}: {:?}", used.difference(&source));
+    }
+    let alerts = read("docs/grafana/alerts.yaml");
+    for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(read("docs/monitoring.md").contains(&format!("| `{alert}` |")), "{alert} is not in the guide");
+    }
+    let _: serde_json::Value = serde_json::from_str(&read("docs/grafana/larder.json")).unwrap();
+}

@@ -1,0 +1,172 @@
+//! What the counters say to an operator.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use axum::{Router, body::Body, extract::Path, routing::get};
+use http::Request;
+use larder::{Advice, AdviceKind, Cache, CacheLayer, Identity, Policy, PolicyTable, Reporter, Selector, test_util};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tower::Service;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn app(cache: &Cache, policy: impl Into<PolicyTable>) -> Router {
+    Router::new()
+        .route("/same/{id}", get(|| async { "the same for all" }))
+        .route(
+            "/own/{id}",
+            get(|Path(id): Path<String>, request: Request<Body>| async move {
+                format!("{id} of {:?}", request.extensions().get::<Identity>().and_then(Identity::user))
+            }),
+        )
+        .route("/cart", get(|| async { ([("set-cookie", "a=b")], "cart") }))
+        .route("/slow/{id}", get(|| async { tokio::time::sleep(Duration::from_millis(300)).await }))
+        .layer(CacheLayer::new(cache, policy))
+}
+
+async fn ask(app: &mut Router, path: &str, user: Option<u64>) {
+    let mut request = Request::get(path).body(Body::empty()).unwrap();
+    if let Some(user) = user {
+        request.extensions_mut().insert(Identity::new().with_tenant(1).with_user(user));
+    }
+    let response = app.call(request).await.unwrap();
+    axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+}
+
+fn of(advice: &[Advice], kind: AdviceKind) -> Option<&Advice> {
+    advice.iter().find(|advice| advice.kind == kind)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_never_stored_is_told_with_what_helps() {
+    let (cache, _) = test_util::cache();
+    let mut app = app(&cache, Policy::named("shop").fresh_for(MINUTE));
+    for _ in 0..10 {
+        ask(&mut app, "/cart", None).await;
+    }
+    assert_eq!(cache.advice(), [], "too little to tell");
+    for _ in 0..90 {
+        ask(&mut app, "/cart", None).await;
+    }
+    let advice = cache.advice();
+    let never = of(&advice, AdviceKind::NeverCacheable).unwrap();
+    assert_eq!((&*never.policy, never.route.as_deref()), ("shop", Some("/cart")));
+    assert!(never.text.contains("set-cookie") && never.change.as_deref().unwrap().contains("strip_set_cookie"));
+    assert!(never.kind.is_warning() && never.to_string().starts_with("shop (never-cacheable): /cart was not cached"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_invalidated_more_than_read_is_told_with_the_name() {
+    let (cache, _) = test_util::cache();
+    let mut app = app(&cache, Policy::named("shop").fresh_for(MINUTE).tags(["stock"]));
+    for _ in 0..80 {
+        ask(&mut app, "/same/1", None).await;
+        cache.invalidate(Selector::tag("stock")).await.unwrap();
+    }
+    let advice = cache.advice();
+    let told = of(&advice, AdviceKind::InvalidatedMoreThanRead).unwrap();
+    assert!(told.text.contains("tag stock (80 times)"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_the_same_for_all_could_be_shared() {
+    let (cache, _) = test_util::cache();
+    let table = PolicyTable::new()
+        .route("/same/{id}", Policy::named("same").fresh_for(MINUTE))
+        .route("/own/{id}", Policy::named("own").fresh_for(MINUTE))
+        .otherwise(Policy::named("said").fresh_for(MINUTE).per_user());
+    let mut app = app(&cache, table);
+    for user in 0..60 {
+        for path in ["/same/1", "/own/1", "/slow/1"] {
+            ask(&mut app, path, Some(user)).await;
+        }
+    }
+    let advice = cache.advice();
+    let wider: Vec<_> =
+        advice.iter().filter(|advice| advice.kind == AdviceKind::WiderScope).map(|advice| &*advice.policy).collect();
+    assert_eq!(wider, ["same"], "one differs by user, and one says itself that it is per user: {advice:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_unused_or_expires_too_soon_is_told() {
+    let (cache, _) = test_util::cache();
+    let mut app = app(&cache, Policy::named("shop").fresh_for(MINUTE));
+    for id in 0..60 {
+        ask(&mut app, &format!("/same/{id}"), None).await;
+    }
+    cache.clear();
+    let advice = cache.advice();
+    assert!(
+        of(&advice, AdviceKind::TtlTooLong).unwrap().text.contains("of 60 stored in the last hour 60"),
+        "{advice:?}"
+    );
+
+    let (cache, clock) = test_util::cache();
+    let mut app = self::app(&cache, Policy::named("brief").fresh_for(Duration::from_secs(1)));
+    for _ in 0..60 {
+        ask(&mut app, "/same/1", None).await;
+        ask(&mut app, "/same/1", None).await;
+        clock.advance(Duration::from_secs(2));
+    }
+    let advice = cache.advice();
+    assert!(of(&advice, AdviceKind::TtlTooShort).unwrap().text.contains("made about 60 times"), "{advice:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_compares_with_the_one_before() {
+    let (cache, clock) = test_util::cache();
+    let mut app = app(&cache, Policy::named("shop").fresh_for(60 * MINUTE).per_tenant());
+    assert!(cache.last_report().is_none());
+    for _ in 0..100 {
+        ask(&mut app, "/same/1", Some(1)).await;
+    }
+    let first = cache.report();
+    assert_eq!((first.counts.hits, first.counts.misses, first.regressions.len()), (99, 1, 0));
+    assert_eq!((&*first.coverage[0].tenant, first.coverage[0].entries), ("1", 1));
+    for id in 0..60 {
+        ask(&mut app, &format!("/slow/{id}"), Some(1)).await;
+    }
+    clock.advance(Duration::from_secs(3600));
+    let second = cache.report();
+    assert_eq!((second.counts.hits, second.counts.misses), (0, 60), "since the first one");
+    assert_eq!(second.at.duration_since(second.since).unwrap(), Duration::from_secs(3600));
+    let texts: Vec<_> = second.regressions.iter().map(|one| &*one.text).collect();
+    assert!(texts.iter().any(|text| text.starts_with("hit ratio fell from 0.99 to 0.00")), "{texts:?}");
+    assert!(texts.iter().any(|text| text.starts_with("fills take 3")), "{texts:?}");
+    assert_eq!(second.bottlenecks[0].0, "shop");
+    let text = second.to_string();
+    assert!(text.contains("cache default, the last 1.0 h: 60 requests, 0 % of lookups from the cache"), "{text}");
+    assert!(Arc::ptr_eq(&cache.last_report().unwrap(), &second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_come_again_and_again_until_they_are_stopped() {
+    let cache = Cache::in_memory(1 << 20);
+    let (told, last) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(String::new())));
+    let (count, text) = (Arc::clone(&told), Arc::clone(&last));
+    assert!(Reporter::new(&cache).every(Duration::from_millis(5)).start().is_err());
+    let reporting = Reporter::new(&cache)
+        .every(MINUTE)
+        .tell(move |report| {
+            count.fetch_add(1, Ordering::Relaxed);
+            *text.lock().unwrap() = report.cache.clone();
+        })
+        .start()
+        .unwrap();
+    tokio::time::sleep(3 * MINUTE + Duration::from_secs(1)).await;
+    assert_eq!((told.load(Ordering::Relaxed), &**last.lock().unwrap()), (3, "default"));
+    reporting.stop();
+    tokio::time::sleep(5 * MINUTE).await;
+    assert_eq!(told.load(Ordering::Relaxed), 3);
+
+    // By default every six hours; the cache that is gone is not kept.
+    drop(Reporter::new(&cache).start().unwrap());
+    tokio::time::sleep(7 * 60 * MINUTE).await;
+    assert!(cache.last_report().is_some());
+    cache.shutdown(Duration::ZERO).await;
+}
