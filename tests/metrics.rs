@@ -267,6 +267,29 @@ async fn prometheus_reads_it() {
     }
 }
 
+/// Prometheus refuses a text in which two lines have the same name and labels.
+#[tokio::test(start_paused = true)]
+async fn no_series_is_told_twice() {
+    static NAMESAKE: Value<u32> = Value::named("x").fresh_for(MINUTE);
+    let (one, other) = (Cache::in_memory(1 << 20), Cache::in_memory(1 << 20));
+    let mut app = app(&one, Policy::named("x").fresh_for(MINUTE));
+    ask(&mut app, "/x/1", None).await;
+    one.value(&NAMESAKE).put(7);
+    let text = larder::prometheus([&one, &other]);
+    let mut seen = std::collections::HashSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, _) = line.rsplit_once(' ').unwrap();
+        assert!(seen.insert(series), "{series} twice");
+    }
+    for line in [
+        "http_cache_entries{cache=\"default\",policy=\"x\"} 1",
+        "http_cache_entries{cache=\"default\",policy=\"x (value)\"} 1",
+        "http_cache_memory_limit_bytes{cache=\"default-2\"} 1048576",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+    }
+}
+
 /// A service on its own, without axum's router: the path is the route.
 #[tokio::test(start_paused = true)]
 async fn routes_are_bounded_and_cut() {

@@ -93,6 +93,31 @@ async fn answers_that_are_the_same_for_all_could_be_shared() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn users_are_no_variants() {
+    let (cache, _) = test_util::cache();
+    let mut app = app(&cache, Policy::named("own").fresh_for(MINUTE).per_user());
+    for user in 0..60 {
+        ask(&mut app, "/own/1", Some(user)).await;
+    }
+    assert_eq!(of(&cache.advice(), AdviceKind::VariantExplosion), None);
+    let own = &cache.metrics().policies[0];
+    assert_eq!((own.entries, own.resources), (60, 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hits_that_were_found_wrong_come_first() {
+    let (cache, _) = test_util::cache();
+    let mut app = app(&cache, Policy::named("leak").fresh_for(MINUTE).shared().verify(1.0));
+    for user in 0..3 {
+        ask(&mut app, "/own/1", Some(user)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let advice = cache.advice();
+    assert_eq!((advice[0].kind, &*advice[0].policy), (AdviceKind::WrongAnswers, "leak"), "{advice:?}");
+    assert!(advice[0].text.contains("2 of the last hits") && advice[0].text.contains("user"), "{}", advice[0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_goes_unused_or_expires_too_soon_is_told() {
     let (cache, _) = test_util::cache();
     let mut app = app(&cache, Policy::named("shop").fresh_for(MINUTE));

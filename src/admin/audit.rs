@@ -40,7 +40,11 @@ impl Trail {
         action.tell(log_details);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MOST {
-            all.pop_front();
+            // Nobody can wash away what was done with what was refused.
+            let refused = |action: &Action| action.outcome.starts_with("refused");
+            let many = all.iter().filter(|action| refused(action)).count() > MOST / 2;
+            let oldest = if many { all.iter().position(refused) } else { None };
+            all.remove(oldest.unwrap_or(0));
         }
         all.push_back(action);
     }
@@ -88,3 +92,22 @@ const MOST: usize = 1000;
 
 /// So many signs a text has at most.
 const LONGEST: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_stays_when_much_is_refused() {
+        let trail = Trail::default();
+        let record = |outcome: &str| {
+            trail.record(Action { outcome: outcome.to_owned(), ..Action::default() }, false);
+        };
+        (0..400).for_each(|_| record("ok"));
+        (0..3000).for_each(|_| record("refused: access is read-only"));
+        let of = |outcome: &str| trail.0.lock().unwrap().iter().filter(|action| action.outcome == outcome).count();
+        assert_eq!((of("ok"), of("refused: access is read-only")), (400, 600));
+        (0..3000).for_each(|_| record("ok"));
+        assert_eq!((of("ok"), of("refused: access is read-only")), (1000, 0));
+    }
+}

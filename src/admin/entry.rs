@@ -57,10 +57,10 @@ fn whole(name: &str, cache: &Cache, row: &Row, bodies: bool) -> Value {
     told
 }
 
-/// A target may have a token in its query.
+/// A target may have a token in its query or its fragment.
 fn shown(name: &HeaderName, value: &str) -> String {
-    match value.split_once('?') {
-        Some((before, _)) if [LOCATION, CONTENT_LOCATION, LINK, REFRESH].contains(name) => format!("{before}?…"),
+    match value.find(['?', '#']) {
+        Some(at) if [LOCATION, CONTENT_LOCATION, LINK, REFRESH].contains(name) => format!("{}…", &value[..=at]),
         _ => value.to_owned(),
     }
 }

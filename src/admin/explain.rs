@@ -18,6 +18,14 @@ pub(super) fn told(asked: &Asked<'_>) -> Told {
         }
         None => the_one(cache, &parts)?,
     };
+    // What is kept for others too tells what they have asked for.
+    if let Some(own) = &asked.access.tenant
+        && why.key().is_some()
+        && why.tenant() != Some(own)
+    {
+        let text = format!("access is limited to tenant `{own}`, and what answers this request is not keyed on it");
+        return Err(Failure::forbidden(text));
+    }
     Ok(Answer::of("application/json", why.in_cache(name).to_json()))
 }
 
@@ -29,6 +37,12 @@ fn the_one(cache: &Cache, parts: &Parts) -> Result<Explanation, Failure> {
         if taking_part > 0 {
             all.retain(|why| why.outcome() != Outcome::Bypass);
         }
+        // What is stored was stored by the layer that the request comes to.
+        let is_stored =
+            |why: &Explanation| !matches!(why.outcome(), Outcome::Bypass | Outcome::Miss | Outcome::Collapsed);
+        if all.iter().any(is_stored) {
+            all.retain(is_stored);
+        }
         // Layers that agree on the key are one.
         all.dedup_by(|a, b| a.key().is_some() && a.key() == b.key());
     }
@@ -37,7 +51,7 @@ fn the_one(cache: &Cache, parts: &Parts) -> Result<Explanation, Failure> {
         (Some(why), 1) => Ok(why),
         (None, _) => Err(Failure::not_found("no layer over this cache has a policy for this request")),
         _ => Err(Failure::bad(format!(
-            "only the router knows which layer this request comes to: say policy=, one of {}",
+            "only the router knows which layer this request comes to: name the policy that is meant, one of {}",
             names.join(", ")
         ))),
     }

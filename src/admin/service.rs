@@ -198,7 +198,12 @@ impl Asked<'_> {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let _place = self.admin.heavy.acquire().await;
+        let place = Arc::clone(&self.admin.heavy).acquire_owned().await;
+        // Whoever asked may go away: the place is taken until the work is done.
+        let work = move || {
+            let _place = place;
+            work()
+        };
         crate::timer::aside(work).await.ok_or_else(Failure::broken)
     }
 }

@@ -5,13 +5,14 @@ use crate::{
     identity::TENANT,
     invalidation::Selector,
     key::Said,
-    outcome::{Bypass, NotStored},
+    outcome::{Bypass, NotStored, Outcome},
     policy::{Effective, Objective, Policy, Rules},
     semantics::date::Timestamp,
-    tally::{Counts, Event, Tally, Top, Trail, Watch, Window},
+    tally::{Counts, Event, Scalar, Tally, Top, Trail, Watch, Window},
 };
 use http::HeaderName;
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
     time::Duration,
@@ -23,7 +24,7 @@ pub(super) struct Book {
     pages: RwLock<Vec<Arc<Page>>>,
     /// What has no page of its own, since there are too many.
     others: Arc<Tally>,
-    tenants: Mutex<Top<Box<str>, Arc<Page>>>,
+    tenants: Mutex<Tenants>,
     pub(super) routes: Mutex<Top<Uncached, ()>>,
     /// What was invalidated, as text.
     pub(super) invalidating: Mutex<Top<String, ()>>,
@@ -34,6 +35,15 @@ pub(super) struct Book {
     pub(super) layers: Mutex<Vec<Weak<dyn Explains>>>,
     /// When the books were opened.
     pub(super) since: Timestamp,
+}
+
+/// The tenants that ask most, and the tallies of all that something is stored of: entries hold them, and each tenant has one,
+/// whether it is among those that ask most or comes back to them.
+struct Tenants {
+    most: Top<Box<str>, Arc<Page>>,
+    tallies: HashMap<Box<str>, Weak<Tally>>,
+    /// Those that nobody holds any more are dropped when there are so many.
+    tidy_at: usize,
 }
 
 /// What a page is about.
@@ -87,7 +97,7 @@ impl Book {
             others: Arc::new(Tally::new("others", Arc::clone(&watch))),
             watch,
             pages: RwLock::default(),
-            tenants: Mutex::new(Top::new(TENANTS)),
+            tenants: Mutex::new(Tenants::new()),
             routes: Mutex::new(Top::new(ROUTES)),
             invalidating: Mutex::new(Top::new(ROUTES)),
             history: Mutex::default(),
@@ -161,7 +171,7 @@ impl Book {
     /// The tenants that ask most, with what was counted of them.
     pub(super) fn tenants(&self) -> Vec<Arc<Page>> {
         let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        tenants.rows().into_iter().map(|(_, _, page)| Arc::clone(page)).collect()
+        tenants.most.rows().into_iter().map(|(_, _, page)| Arc::clone(page)).collect()
     }
 
     /// Takes a reading of everything, if it is time.
@@ -178,7 +188,9 @@ impl Book {
         let mut names = self.invalidating.lock().unwrap_or_else(PoisonError::into_inner);
         // What is invalidated by the hundred is one change.
         for selector in selectors.iter().take(16) {
-            names.count(selector.to_string(), 1, || ());
+            let mut text = selector.to_string();
+            text.truncate(text.char_indices().nth(LONGEST_ROUTE).map_or(text.len(), |(end, _)| end));
+            names.count(text, 1, || ());
         }
     }
 
@@ -195,18 +207,39 @@ impl Book {
     }
 
     fn tenant(&self, now: Timestamp, name: &str) -> Arc<Tally> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let tally = tenants.tally(name);
         let page = || {
-            let tally = Arc::new(Tally::new(name, Arc::default()));
             Arc::new(Page {
                 kind: PolicyKind::Response,
                 route: None,
-                tally,
                 policy: None,
-                trail: Mutex::new(Trail::begin(now)),
+                trail: Mutex::new(Trail::after(now, tally.read())),
+                tally: Arc::clone(&tally),
             })
         };
-        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&tenants.count_beside(name.into(), 1, page, |page| page.tally.lookups()).tally)
+        tenants.most.count_beside(name.into(), 1, page, |page| page.tally.lookups());
+        tally
+    }
+}
+
+impl Tenants {
+    fn new() -> Self {
+        Self { most: Top::new(TENANTS), tallies: HashMap::new(), tidy_at: 4 * TENANTS }
+    }
+
+    /// The tally of this tenant: the one that its entries hold, if there are any.
+    fn tally(&mut self, name: &str) -> Arc<Tally> {
+        if let Some(tally) = self.tallies.get(name).and_then(Weak::upgrade) {
+            return tally;
+        }
+        if self.tallies.len() >= self.tidy_at {
+            self.tallies.retain(|_, tally| tally.strong_count() > 0);
+            self.tidy_at = (2 * self.tallies.len()).max(4 * TENANTS);
+        }
+        let tally = Arc::new(Tally::of_tenant(name));
+        self.tallies.insert(name.into(), Arc::downgrade(&tally));
+        tally
     }
 }
 
@@ -258,14 +291,19 @@ impl Cache {
 
     /// The tally of the tenant in a key, if the rules put one there.
     pub(crate) fn tenant_tally(&self, key: &[u8]) -> Option<Arc<Tally>> {
-        let said = Said::of(key);
-        let tenant = said.identity.iter().find(|(name, _)| *name == TENANT).map(|(_, value)| *value)?;
-        Some(self.0.book.tenant(self.now(), tenant))
+        Some(self.0.book.tenant(self.now(), Said::of(key).tenant()?))
     }
 
     /// The tally of the tenant in a key under these rules, if they put one there.
     pub(crate) fn tenant_of(&self, rules: &Rules, key: &[u8]) -> Option<Arc<Tally>> {
         if rules.scope.keys_on(TENANT) { self.tenant_tally(key) } else { None }
+    }
+
+    /// Counts what came of a request of the tenant in a key, for which nothing stored was used.
+    pub(crate) fn count_tenant(&self, rules: &Rules, key: &[u8], outcome: Outcome) {
+        if let (Some(tenant), Some(scalar)) = (self.tenant_of(rules, key), Scalar::of(outcome)) {
+            tenant.add(scalar, 1);
+        }
     }
 
     /// An answer on this route was not stored, or not looked for, as `before` others were not for the same reason.
@@ -340,3 +378,23 @@ const TENANTS: usize = 64;
 /// So many routes are.
 const ROUTES: usize = 64;
 const LONGEST_ROUTE: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_has_one_tally_as_long_as_something_of_it_is_stored() {
+        let book = Book::open(Watch::default(), Timestamp::from_unix_secs(1_000_000));
+        let ask = |name: &str| book.tenant(Timestamp::from_unix_secs(1_000_000), name);
+        let held = ask("held");
+        for number in 0..10 * TENANTS {
+            ask(&number.to_string());
+        }
+        assert_eq!(book.tenants().len(), TENANTS);
+        assert!(Arc::ptr_eq(&held, &ask("held")));
+        assert!(book.tenants().iter().any(|page| Arc::ptr_eq(&page.tally, &held)));
+        let known = book.tenants.lock().unwrap().tallies.len();
+        assert!(known <= 4 * TENANTS, "{known}");
+    }
+}

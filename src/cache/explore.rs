@@ -5,7 +5,6 @@ use crate::{
     clock::Moment,
     entry::Entry,
     hex::{hex, unhex},
-    identity::TENANT,
     invalidation::{InvalidateError, Selector},
     key::{Pattern, Said, shown},
     random,
@@ -200,8 +199,7 @@ impl Cache {
 
 /// The tenant in a key.
 pub(crate) fn tenant_of(key: &[u8]) -> Option<String> {
-    let said = Said::of(key);
-    said.identity.iter().find(|(name, _)| *name == TENANT).map(|(_, tenant)| (*tenant).to_owned())
+    Said::of(key).tenant().map(str::to_owned)
 }
 
 impl Look {

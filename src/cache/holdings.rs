@@ -1,7 +1,7 @@
 //! What memory holds, by policy, tag, tenant and path.
 
 use super::Cache;
-use crate::{clock::Moment, entry::Entry, identity::TENANT, key::Said};
+use crate::{clock::Moment, entry::Entry, key::Said};
 use std::{
     collections::{HashMap, HashSet},
     hash::BuildHasher,
@@ -43,6 +43,7 @@ pub(super) struct Part {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Holdings {
     pub(super) policies: HashMap<String, Part>,
+    pub(super) values: HashMap<String, Part>,
     pub(super) tenants: HashMap<String, Part>,
     pub(super) tags: Vec<Holding>,
     pub(super) patterns: Vec<Holding>,
@@ -67,11 +68,15 @@ impl Cache {
         let pages = self.0.book.pages();
         let whole = |page: &&Arc<super::book::Page>| page.policy.as_ref().is_some_and(|policy| policy.whole);
         let whole: HashSet<&str> = pages.iter().filter(whole).map(|page| page.name()).collect();
-        let mut last = None;
+        let mut last = Vec::new();
         self.0.memory.each(|key, entry| {
             if entry.discard_at > now {
                 // The variants of a resource follow one another.
-                let first = last.replace(key.as_ptr()) != Some(key.as_ptr());
+                let first = last != key;
+                if first {
+                    last.clear();
+                    last.extend_from_slice(key);
+                }
                 held.see(&Said::of(key), entry, first, whole.contains(entry.usage.policy()));
             }
         });
@@ -82,6 +87,7 @@ impl Cache {
 #[derive(Default)]
 struct Looked {
     policies: HashMap<String, Part>,
+    values: HashMap<String, Part>,
     tenants: HashMap<String, Part>,
     tags: HashMap<String, Part>,
     patterns: HashMap<String, Part>,
@@ -94,11 +100,13 @@ impl Looked {
     fn see(&mut self, said: &Said<'_>, entry: &Entry, first: bool, whole: bool) {
         let bytes = entry.weight();
         let alike = if whole { self.compare(said, entry) } else { (0, 0) };
-        if let Some(part) = add(&mut self.policies, entry.usage.policy(), bytes) {
+        // A value may be called like a policy.
+        let parts = if entry.value.is_some() { &mut self.values } else { &mut self.policies };
+        if let Some(part) = add(parts, entry.usage.policy(), bytes) {
             part.resources += u64::from(first);
             part.alike = (part.alike.0 + alike.0, part.alike.1 + alike.1);
         }
-        if let Some((_, tenant)) = said.identity.iter().find(|(name, _)| *name == TENANT) {
+        if let Some(tenant) = said.tenant() {
             add(&mut self.tenants, tenant, bytes);
         }
         for tag in entry.tags.names() {
@@ -134,8 +142,8 @@ impl Looked {
     }
 
     fn told(self) -> Holdings {
-        let Self { policies, tenants, tags, patterns, .. } = self;
-        Holdings { policies, tenants, tags: largest(tags), patterns: largest(patterns) }
+        let Self { policies, values, tenants, tags, patterns, .. } = self;
+        Holdings { policies, values, tenants, tags: largest(tags), patterns: largest(patterns) }
     }
 }
 

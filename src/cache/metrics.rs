@@ -82,7 +82,7 @@ pub struct PolicyMetrics {
 pub struct TenantMetrics {
     /// The tenant.
     pub name: String,
-    /// Since it is among those that ask most.
+    /// Since it is among those that ask most, or something of it is stored.
     pub total: Counts,
     /// Of the last minutes.
     pub windows: Windows,
@@ -126,7 +126,10 @@ impl Cache {
         let policies = book.pages().into_iter().filter(told).map(|page| {
             let windows = Windows::of(&page, now);
             let objective = page.policy.as_ref().and_then(|policy| policy.objective);
-            let held = part(&held.policies, page.name());
+            let held = match page.kind {
+                PolicyKind::Response => part(&held.policies, page.name()),
+                PolicyKind::Value => part(&held.values, page.name()),
+            };
             PolicyMetrics {
                 name: page.name().to_owned(),
                 kind: page.kind,

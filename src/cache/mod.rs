@@ -481,7 +481,8 @@ impl Cache {
                 cache.sample();
                 cache.remember();
                 #[cfg(feature = "metrics")]
-                crate::export::facade::publish(&cache);
+                // Memory is looked through, and the recorder is somebody else's: a panic of it ends nothing here.
+                kept::aside(move || crate::export::facade::publish(&cache)).await;
             }
         });
     }

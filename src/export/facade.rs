@@ -9,7 +9,7 @@ use metrics::{Label, counter, gauge, histogram};
 
 /// Tells the recorder that is installed what a cache has counted.
 pub(crate) fn publish(cache: &Cache) {
-    tell(&mut Facade, cache);
+    tell(&mut Facade, cache.name(), cache);
 }
 
 struct Facade;

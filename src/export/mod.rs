@@ -5,9 +5,11 @@ pub(crate) mod facade;
 mod prometheus;
 
 pub use prometheus::prometheus;
+#[cfg(feature = "admin")]
+pub(crate) use prometheus::prometheus_of;
 
 use crate::{
-    cache::{Cache, LogCounts, PolicyMetrics, Stats, StoreCounts},
+    cache::{Cache, LogCounts, PolicyKind, PolicyMetrics, Stats, StoreCounts},
     policy::Objective,
     tally::{Counts, Latency},
 };
@@ -26,10 +28,10 @@ trait Sink {
     fn histogram(&mut self, series: Series, labels: Labels<'_>, latency: &Latency);
 }
 
-/// Tells all there is of a cache.
+/// Tells all there is of a cache, under this name.
 #[expect(clippy::cast_precision_loss, reason = "gauges are for people")]
-fn tell(sink: &mut impl Sink, cache: &Cache) {
-    let (name, stats) = (cache.name(), cache.stats());
+fn tell(sink: &mut impl Sink, name: &str, cache: &Cache) {
+    let stats = cache.stats();
     let of = [("cache", name)];
     for (series, value) in gauges(&stats, cache.memory_limit()) {
         sink.gauge(series, &of, value as f64);
@@ -43,8 +45,15 @@ fn tell(sink: &mut impl Sink, cache: &Cache) {
     if let Some(log) = &stats.log {
         tell_log(sink, &of, log);
     }
-    for policy in cache.metrics().policies {
-        tell_policy(sink, name, &policy);
+    let policies = cache.metrics().policies;
+    for policy in &policies {
+        // No two may have the same labels: Prometheus would refuse all of it.
+        let namesake = |other: &PolicyMetrics| other.kind == PolicyKind::Response && other.name == policy.name;
+        let label = match policy.kind == PolicyKind::Value && policies.iter().any(namesake) {
+            true => format!("{} (value)", policy.name),
+            false => policy.name.clone(),
+        };
+        tell_policy(sink, name, &label, policy);
     }
 }
 
@@ -54,7 +63,7 @@ fn gauges(stats: &Stats, limit: u64) -> [(Series, u64); 6] {
         (("http_cache_memory_limit_bytes", "Bytes that memory may hold."), limit),
         (("http_cache_resources", "Resources held in memory, with all their variants."), stats.resources),
         (("http_cache_fills", "Fills under way."), stats.fills),
-        (("http_cache_background", "Of these, those in the background."), stats.background),
+        (("http_cache_background", "Fills under way in the background."), stats.background),
         (("http_cache_writes_waiting", "Writes to stores that wait."), stats.writes_waiting),
     ]
 }
@@ -67,13 +76,13 @@ fn counters(stats: &Stats) -> [(Series, u64); 7] {
         (("http_cache_fills_limited_total", "Fills that found no place at once."), stats.fills_limited),
         (("http_cache_waits_too_long_total", "Requests that waited in vain."), stats.waits_too_long),
         (("http_cache_verified_total", "Hits compared with what the handler says."), stats.verified),
-        (("http_cache_mismatched_total", "Of these, those that differed."), stats.mismatched),
+        (("http_cache_mismatched_total", "Compared hits that differed from what the handler says."), stats.mismatched),
     ]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are for people")]
-fn tell_policy(sink: &mut impl Sink, cache: &str, policy: &PolicyMetrics) {
-    let of = [("cache", cache), ("policy", &*policy.name)];
+fn tell_policy(sink: &mut impl Sink, cache: &str, label: &str, policy: &PolicyMetrics) {
+    let of = [("cache", cache), ("policy", label)];
     let total = &policy.total;
     let with = |more| [of[0], of[1], more];
     let Counts { hits, stale, revalidated, misses, collapsed, .. } = *total;
@@ -89,7 +98,7 @@ fn tell_policy(sink: &mut impl Sink, cache: &str, policy: &PolicyMetrics) {
     for (series, count) in [
         (("http_cache_stored_total", "Responses and values stored."), total.stored),
         (("http_cache_refreshes_total", "Refreshes in the background."), total.refreshes),
-        (("http_cache_failed_refreshes_total", "Of these, those that left the old one."), total.failed_refreshes),
+        (("http_cache_failed_refreshes_total", "Refreshes that left the old one as it was."), total.failed_refreshes),
         (("http_cache_timeouts_total", "Requests answered because a timeout had passed."), total.timeouts),
         (("http_cache_invalidated_total", "Stored ones that were found invalidated."), total.invalidated),
         (("http_cache_unused_total", "Stored ones that went unused."), total.unused),

@@ -5,6 +5,7 @@ use crate::{cache::Cache, tally::Latency};
 use std::{
     collections::BTreeMap,
     fmt::{Display, Write},
+    iter,
     time::Duration,
 };
 
@@ -19,11 +20,24 @@ use std::{
 /// ```
 ///
 /// Labels are the names of caches, policies, values, stores and reasons: what the application has written. No key, tenant or
-/// user is among them. The guide `monitoring` lists all series, and maps those of `django-prometheus` to them.
+/// user is among them. The second of two caches of one name is told of as `name-2`, a value that is called like a policy as
+/// `name (value)`. The guide `monitoring` lists all series, and maps those of `django-prometheus` to them.
 pub fn prometheus<'a>(caches: impl IntoIterator<Item = &'a Cache>) -> String {
-    let mut page = Page::default();
+    let mut named: Vec<(String, &Cache)> = Vec::new();
     for cache in caches {
-        tell(&mut page, cache);
+        let numbered = (2..).map(|number| format!("{}-{number}", cache.name()));
+        let free = |name: &String| named.iter().all(|(other, _)| other != name);
+        let name = iter::once(cache.name().to_owned()).chain(numbered).find(free).unwrap_or_default();
+        named.push((name, cache));
+    }
+    prometheus_of(named.iter().map(|(name, cache)| (&**name, *cache)))
+}
+
+/// The same of caches under these names, of which no two are the same.
+pub(crate) fn prometheus_of<'a>(caches: impl IntoIterator<Item = (&'a str, &'a Cache)>) -> String {
+    let mut page = Page::default();
+    for (name, cache) in caches {
+        tell(&mut page, name, cache);
     }
     page.written()
 }

@@ -1,6 +1,7 @@
 //! What a key says of what it is the key of: for those who have only the key.
 
 use super::{Part, split_value, text::parts};
+use crate::identity::TENANT;
 
 /// What a key says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +34,11 @@ impl<'a> Said<'a> {
             }
         }
         said
+    }
+
+    /// The tenant.
+    pub(crate) fn tenant(&self) -> Option<&'a str> {
+        self.identity.iter().find(|(name, _)| *name == TENANT).map(|(_, tenant)| *tenant)
     }
 }
 

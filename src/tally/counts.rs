@@ -181,7 +181,7 @@ impl Counts {
             timeouts: of(Scalar::Timeouts),
             invalidated: of(Scalar::Invalidated),
             unused: of(Scalar::Unused),
-            saved: Duration::from_nanos(of(Scalar::SavedNanos)),
+            saved: Duration::from_micros(of(Scalar::SavedMicros)),
             saved_bytes: of(Scalar::SavedBytes),
             hit_time: Latency::of(hit_time),
             fill_time: Latency::of(fill_time),

@@ -2,7 +2,7 @@ use crate::outcome::{Bypass, NotStored, Outcome};
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
@@ -131,6 +131,12 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// One whom nobody tells anything.
+    pub(crate) fn of_nobody() -> Arc<Self> {
+        static NOBODY: LazyLock<Arc<Watch>> = LazyLock::new(Arc::default);
+        Arc::clone(&NOBODY)
+    }
+
     /// The same for a cache of this name.
     pub(crate) fn of(self, cache: &str) -> Self {
         Self { cache: cache.into(), ..self }

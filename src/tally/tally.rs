@@ -14,11 +14,18 @@ pub(crate) struct Tally {
     /// What it is the tally of.
     name: Arc<str>,
     scalars: [AtomicU64; Scalar::COUNT],
+    /// None of a tenant: there may be as many as entries.
+    rest: Option<Box<Rest>>,
+    watch: Arc<Watch>,
+}
+
+/// Reasons and times.
+#[derive(Debug)]
+struct Rest {
     bypasses: Box<[AtomicU64]>,
     not_stored: Box<[AtomicU64]>,
     hit_time: Histogram,
     fill_time: Histogram,
-    watch: Arc<Watch>,
 }
 
 /// What has no reasons.
@@ -35,7 +42,7 @@ pub(crate) enum Scalar {
     Timeouts,
     Invalidated,
     Unused,
-    SavedNanos,
+    SavedMicros,
     SavedBytes,
 }
 
@@ -59,14 +66,22 @@ impl Tally {
     /// `watch`: who hears of it.
     pub(crate) fn new(name: impl Into<Arc<str>>, watch: Arc<Watch>) -> Self {
         let zeros = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
-        Self {
-            name: name.into(),
-            scalars: [const { AtomicU64::new(0) }; Scalar::COUNT],
+        let rest = Rest {
             bypasses: zeros(Bypass::ALL.len()),
             not_stored: zeros(NotStored::every().len()),
             hit_time: Histogram::default(),
             fill_time: Histogram::default(),
-            watch,
+        };
+        Self { rest: Some(Box::new(rest)), watch, ..Self::of_tenant(name) }
+    }
+
+    /// One of a tenant: without reasons and times, and nobody hears of it.
+    pub(crate) fn of_tenant(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            scalars: [const { AtomicU64::new(0) }; Scalar::COUNT],
+            rest: None,
+            watch: Watch::of_nobody(),
         }
     }
 
@@ -99,7 +114,8 @@ impl Tally {
     /// A request passes by the cache. How many have for this reason before.
     pub(crate) fn bypass(&self, reason: Bypass) -> u64 {
         let place = Bypass::ALL.iter().position(|other| *other == reason);
-        let before = place.map_or(0, |place| self.bypasses[place].fetch_add(1, Relaxed));
+        let counted = self.rest.as_ref().zip(place);
+        let before = counted.map_or(0, |(rest, place)| rest.bypasses[place].fetch_add(1, Relaxed));
         tracing::debug!(target: "larder::lookup", policy = &*self.name, outcome = "bypass", reason = reason.as_str());
         if self.watch.is_heard() {
             self.tell(Outcome::Bypass, Some(reason));
@@ -117,7 +133,8 @@ impl Tally {
     /// Something was not stored. How often it was not for this reason before.
     pub(crate) fn not_stored(&self, reason: NotStored) -> u64 {
         let place = NotStored::every().iter().position(|other| *other == reason);
-        let before = place.map_or(0, |place| self.not_stored[place].fetch_add(1, Relaxed));
+        let counted = self.rest.as_ref().zip(place);
+        let before = counted.map_or(0, |(rest, place)| rest.not_stored[place].fetch_add(1, Relaxed));
         tracing::debug!(target: "larder::store", policy = &*self.name, reason = reason.as_str(), "not stored");
         self.watch.tell(|cache| Event::NotStored { cache, policy: &self.name, reason });
         before
@@ -125,13 +142,17 @@ impl Tally {
 
     /// What a hit took.
     pub(crate) fn hit_took(&self, took: Duration) {
-        self.hit_time.record(took);
+        if let Some(rest) = &self.rest {
+            rest.hit_time.record(took);
+        }
         self.watch.tell(|cache| Event::Hit { cache, policy: &self.name, took });
     }
 
     /// What the inner service took to answer.
     pub(crate) fn fill_took(&self, took: Duration) {
-        self.fill_time.record(took);
+        if let Some(rest) = &self.rest {
+            rest.fill_time.record(took);
+        }
         tracing::debug!(target: "larder::fill", policy = &*self.name, ?took);
         self.watch.tell(|cache| Event::Fill { cache, policy: &self.name, took });
     }
@@ -175,11 +196,15 @@ impl Tally {
 
     /// All of it, in one order.
     pub(crate) fn read(&self) -> Vec<u64> {
-        let mut all = Vec::with_capacity(Scalar::COUNT + 2 * Histogram::LEN + 128);
-        let reasons = self.bypasses.iter().chain(&self.not_stored);
-        all.extend(self.scalars.iter().chain(reasons).map(|count| count.load(Relaxed)));
-        self.hit_time.read(&mut all);
-        self.fill_time.read(&mut all);
+        let length = Scalar::COUNT + Bypass::ALL.len() + NotStored::every().len() + 2 * Histogram::LEN;
+        let mut all = Vec::with_capacity(length);
+        all.extend(self.scalars.iter().map(|count| count.load(Relaxed)));
+        if let Some(rest) = &self.rest {
+            all.extend(rest.bypasses.iter().chain(&rest.not_stored).map(|count| count.load(Relaxed)));
+            rest.hit_time.read(&mut all);
+            rest.fill_time.read(&mut all);
+        }
+        all.resize(length, 0);
         all
     }
 
@@ -221,6 +246,19 @@ mod tests {
         assert!(counts.bypass_reasons.contains_key("cookie") && counts.not_stored_reasons.contains_key("too-large"));
         assert_eq!((counts.hit_time.count, counts.fill_time.count), (0, 1));
         assert_eq!(counts.hit_ratio(), 3.0 / 5.0);
+    }
+
+    #[test]
+    fn that_of_a_tenant_is_small_and_reads_alike() {
+        let (whole, small) = (Tally::new("x", Arc::default()), Tally::of_tenant("x"));
+        for tally in [&whole, &small] {
+            tally.count(Outcome::Hit);
+            tally.add(Scalar::SavedBytes, 7);
+        }
+        assert_eq!((whole.read(), whole.counts()), (small.read(), small.counts()));
+        small.fill_took(Duration::from_millis(5));
+        assert_eq!((small.bypass(Bypass::Method), small.counts().bypasses), (0, 0));
+        assert!(size_of::<Tally>() <= 192, "{}", size_of::<Tally>());
     }
 
     #[test]

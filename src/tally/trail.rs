@@ -40,7 +40,12 @@ struct Step {
 impl Trail {
     /// From now on, with nothing counted so far.
     pub(crate) fn begin(now: Timestamp) -> Self {
-        Self { last: Vec::new(), at: now, fine: VecDeque::new(), coarse: VecDeque::new() }
+        Self::after(now, Vec::new())
+    }
+
+    /// From now on, with so much counted before.
+    pub(crate) fn after(now: Timestamp, last: Vec<u64>) -> Self {
+        Self { last, at: now, fine: VecDeque::new(), coarse: VecDeque::new() }
     }
 
     /// Takes in a reading. One that comes sooner than 10 s after another is not needed.
@@ -139,5 +144,7 @@ mod tests {
         trail.sample(at(10), vec![6]);
         assert_eq!(trail.within(Window::Minute, at(11), &[8]), [8]);
         assert_eq!(trail.within(Window::Minute, at(100), &[8]), [2]);
+        let trail = Trail::after(at(0), vec![5]);
+        assert_eq!(trail.within(Window::Hour, at(5), &[7]), [2]);
     }
 }

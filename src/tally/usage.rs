@@ -105,9 +105,9 @@ impl Usage {
     }
 
     fn saved(&self, times: u64, bytes: u64) {
-        let nanos = u64::try_from(self.took.as_nanos()).unwrap_or(u64::MAX).saturating_mul(times);
+        let micros = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX).saturating_mul(times);
         for tally in [Some(&self.tally), self.tenant.as_ref()].into_iter().flatten() {
-            tally.add(Scalar::SavedNanos, nanos);
+            tally.add(Scalar::SavedMicros, micros);
             tally.add(Scalar::SavedBytes, bytes.saturating_mul(times));
         }
     }

@@ -69,6 +69,10 @@ async fn what_concerns_all_is_refused() {
         let error = shop.look_as(TENANT, path).await.error(403);
         assert!(error.starts_with("access is limited to tenant `1`"), "{path}: {error}");
     }
+    // Nor whether somebody else has asked for what all share.
+    assert_eq!(shop.look("api/explain?uri=/products/7").await.ok()["outcome"], "hit");
+    let error = shop.look_as(TENANT, "api/explain?uri=/products/7").await.error(403);
+    assert!(error.ends_with("is not keyed on it"), "{error}");
     let error = shop.act_as(TENANT, "api/manage/clear", &json!({ "confirm": "default" })).await.error(403);
     assert!(error.contains("concerns all"), "{error}");
     assert_eq!(shop.cache.stats().resources, 5);

@@ -36,6 +36,8 @@ pub struct Explanation {
     reason: Option<&'static str>,
     key: Option<String>,
     key_parts: Vec<(String, String)>,
+    /// The one in the key.
+    tenant: Option<String>,
     steps: Vec<(&'static str, String)>,
 }
 
@@ -98,6 +100,12 @@ impl Explanation {
         .to_string()
     }
 
+    /// The tenant in the key.
+    #[cfg(feature = "admin")]
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
     /// Says where in the table of its layer the policy stands.
     pub(crate) fn at(mut self, spot: Spot<'_>) -> Self {
         let place = match spot {
@@ -124,6 +132,7 @@ impl Explanation {
             reason: None,
             key: None,
             key_parts: Vec::new(),
+            tenant: None,
             steps: Vec::new(),
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     entry::Entry,
     identity::{Identity, TENANT},
     invalidation::{Culprits, Standing, Subject, Within},
-    key::{KeyBuf, Readable},
+    key::{KeyBuf, Readable, Said},
     outcome::{Bypass, Outcome},
     policy::Rules,
     request_stats::RequestStats,
@@ -151,6 +151,7 @@ impl Walk<'_> {
         let readable = Readable { key: self.key.as_bytes(), secret: &secret };
         let (text, named) = (readable.to_string(), readable.named());
         (self.told.key, self.told.key_parts) = (Some(text), named);
+        self.told.tenant = Said::of(self.key.as_bytes()).tenant().map(str::to_owned);
     }
 
     /// What there is in memory, as a lookup would find it.

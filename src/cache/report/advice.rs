@@ -1,10 +1,10 @@
 use super::reasons::remedy;
 use crate::{
-    cache::{Cache, Metrics, PolicyMetrics},
+    cache::{Cache, Metrics, Mismatch, PolicyMetrics},
     policy::Objective,
     tally::Counts,
 };
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// What an operator could change, as the counters say. Made by [`Cache::advice`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Advice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum AdviceKind {
+    /// Hits that [`Policy::verify`](crate::Policy::verify) compared were not what the inner service says.
+    WrongAnswers,
     /// Nothing of a route is ever stored or looked up.
     NeverCacheable,
     /// What is wanted by [`Policy::objective`](crate::Policy::objective) is not met.
@@ -50,6 +52,7 @@ impl AdviceKind {
     /// The kind as one word.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::WrongAnswers => "wrong-answers",
             Self::NeverCacheable => "never-cacheable",
             Self::ObjectiveMissed => "objective-missed",
             Self::InvalidatedMoreThanRead => "invalidated-more-than-read",
@@ -66,7 +69,11 @@ impl AdviceKind {
     pub const fn is_warning(self) -> bool {
         matches!(
             self,
-            Self::NeverCacheable | Self::ObjectiveMissed | Self::InvalidatedMoreThanRead | Self::VariantExplosion
+            Self::WrongAnswers
+                | Self::NeverCacheable
+                | Self::ObjectiveMissed
+                | Self::InvalidatedMoreThanRead
+                | Self::VariantExplosion
         )
     }
 }
@@ -83,13 +90,13 @@ impl Cache {
     /// }
     /// ```
     pub fn advice(&self) -> Vec<Advice> {
-        advise(&self.metrics(), self.memory_limit())
+        advise(&self.metrics(), self.memory_limit(), &self.mismatches())
     }
 }
 
-/// What the counters say. `limit`: the bytes of the memory tier.
-pub(super) fn advise(metrics: &Metrics, limit: u64) -> Vec<Advice> {
-    let mut all: Vec<_> = never_cacheable(metrics).collect();
+/// What the counters say, and the last hits that were found wrong. `limit`: the bytes of the memory tier.
+pub(super) fn advise(metrics: &Metrics, limit: u64, wrong: &[Mismatch]) -> Vec<Advice> {
+    let mut all: Vec<_> = wrong_answers(wrong).into_iter().chain(never_cacheable(metrics)).collect();
     for policy in &metrics.policies {
         let rules = [
             objective_missed(policy),
@@ -105,6 +112,28 @@ pub(super) fn advise(metrics: &Metrics, limit: u64) -> Vec<Advice> {
     }
     all.sort_by_key(|advice| (!advice.kind.is_warning(), advice.kind));
     all
+}
+
+/// By policy, as the last one of each shows. Names alone: what the request said is not told.
+fn wrong_answers(wrong: &[Mismatch]) -> Vec<Advice> {
+    let mut by_policy: BTreeMap<&str, (usize, &Mismatch)> = BTreeMap::new();
+    for mismatch in wrong {
+        let row = by_policy.entry(mismatch.policy.as_deref().unwrap_or("one without a name")).or_insert((0, mismatch));
+        *row = (row.0 + 1, mismatch);
+    }
+    let told = by_policy.into_iter().map(|(policy, (count, last))| Advice {
+        kind: AdviceKind::WrongAnswers,
+        policy: policy.to_owned(),
+        route: None,
+        text: format!(
+            "{count} of the last hits that were verified were not what the handler says; the last was {} old, and its request \
+             has these that are not in the key: {}",
+            spelled(last.age),
+            last.suspects
+        ),
+        change: Some("what tells those answers apart, by .key_headers([..]), .key_cookies([..]) or .per_user(); or a shorter .fresh_for(..)".to_owned()),
+    });
+    told.collect()
 }
 
 fn never_cacheable(metrics: &Metrics) -> impl Iterator<Item = Advice> + '_ {

@@ -1,6 +1,6 @@
 use super::advice::{Advice, advise, is_telling, spelled};
 use crate::{
-    cache::{Cache, Metrics},
+    cache::{Cache, Metrics, PolicyMetrics},
     tally::Counts,
     timer,
 };
@@ -179,7 +179,7 @@ impl Cache {
             coverage: coverage(&metrics),
             bottlenecks: bottlenecks(&metrics, &before.metrics),
             regressions: regressions(&metrics, before.last.is_some().then_some(&before.metrics)),
-            advice: advise(&metrics, self.memory_limit()),
+            advice: advise(&metrics, self.memory_limit(), &self.mismatches()),
         });
         *before = Before { at: Some(now), metrics, last: Some(Arc::clone(&report)) };
         report
@@ -203,7 +203,7 @@ fn coverage(metrics: &Metrics) -> Vec<Coverage> {
 /// Where the inner service spends most of its time for what could have been answered from the cache.
 fn bottlenecks(metrics: &Metrics, before: &Metrics) -> Vec<(String, String)> {
     let spent = metrics.policies.iter().map(|policy| {
-        let counts = policy.total.since(&of(before, &policy.name));
+        let counts = policy.total.since(&of(before, policy));
         (policy, counts.fill_time.sum, counts)
     });
     let mut spent: Vec<_> = spent.filter(|(_, sum, _)| !sum.is_zero()).collect();
@@ -245,8 +245,9 @@ fn regressions(metrics: &Metrics, before: Option<&Metrics>) -> Vec<Regression> {
     all
 }
 
-fn of(metrics: &Metrics, name: &str) -> Counts {
-    metrics.policies.iter().find(|policy| policy.name == name).map(|policy| policy.total.clone()).unwrap_or_default()
+fn of(metrics: &Metrics, wanted: &PolicyMetrics) -> Counts {
+    let is_it = |policy: &&PolicyMetrics| policy.name == wanted.name && policy.kind == wanted.kind;
+    metrics.policies.iter().find(is_it).map(|policy| policy.total.clone()).unwrap_or_default()
 }
 
 impl Report {

@@ -106,7 +106,7 @@ impl Verifications {
                 "a hit is not what the inner service says: see Cache::mismatches"
             );
         }
-        tracing::debug!(target: "larder::lookup", key = mismatch.key, suspects = %mismatch.suspects, "mismatch");
+        tracing::debug!(target: "larder::lookup", suspects = %mismatch.suspects, "mismatch");
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() >= MOST {
             last.pop_front();

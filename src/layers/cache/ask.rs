@@ -16,7 +16,6 @@ use crate::{
     request_stats::RequestStats,
     semantics::{cache_control::RequestDirectives, cache_status::Forward},
     store::Found,
-    tally::Scalar,
     timer,
 };
 use http::{HeaderName, Method, Response, request::Parts};
@@ -84,7 +83,8 @@ impl Ask {
     pub(super) fn count(&self, outcome: Outcome) {
         if self.counts() {
             self.shared.rules.tally.count(outcome);
-            self.count_tenant(outcome);
+            let Shared { cache, rules, .. } = &*self.shared;
+            cache.count_tenant(rules, self.key.as_bytes(), outcome);
         }
         self.note(outcome);
     }
@@ -112,13 +112,6 @@ impl Ask {
                 let reason = (outcome != Outcome::Hit).then(|| self.forward.as_str());
                 (account.policy, account.reason) = (self.shared.rules.name.clone(), reason);
             });
-        }
-    }
-
-    fn count_tenant(&self, outcome: Outcome) {
-        let Shared { cache, rules, .. } = &*self.shared;
-        if let (Some(tenant), Some(scalar)) = (cache.tenant_of(rules, self.key.as_bytes()), Scalar::of(outcome)) {
-            tenant.add(scalar, 1);
         }
     }
 

@@ -127,6 +127,7 @@ where
     };
     if !cache.has_stores_for(rules) && directives.as_ref().is_some_and(|request| request.only_if_cached) {
         rules.tally.count(Outcome::Miss);
+        cache.count_tenant(rules, key.as_bytes(), Outcome::Miss);
         if let Some(stats) = &stats {
             stats.outcome(Outcome::Miss);
             stats.tell(|account| (account.policy, account.reason) = (rules.name.clone(), Some("only-if-cached")));
@@ -163,6 +164,7 @@ fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked
     let known = if cache.uncacheable().is_empty() { None } else { cache.uncacheable().recall(hash(), now) };
     if let Some(known) = known.filter(|known| known.is_left_alone(stored.as_deref(), rules)) {
         let before = rules.tally.count(Outcome::Miss);
+        cache.count_tenant(rules, key.as_bytes(), Outcome::Miss);
         if is_worth_noting(known.why) {
             cache.note_uncached(&rules.tally, shared.route_of(&parts), known.why.as_str(), before);
         }

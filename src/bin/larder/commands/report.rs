@@ -94,7 +94,8 @@ fn past(out: &Out, history: &Value, days: u32) -> Result<(), Fault> {
         ]);
     }
     match table.is_empty() {
-        true => out.line("  there is no history yet"),
+        true if days > 1 => out.line("  there is no history yet: its steps are 10 minutes, with --days 1 a minute"),
+        true => out.line("  there is no history yet: its steps are a minute"),
         false => out.table(&table),
     }
 }

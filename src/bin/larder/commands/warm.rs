@@ -64,7 +64,11 @@ async fn targets(desk: &mut Desk<'_>, what: &Warm) -> Result<Vec<(String, Vec<St
     let mut known: Vec<(String, Vec<String>)> = Vec::new();
     for cache in caches.iter().filter(|cache| cache.get("warmer").is_some_and(|warmer| !warmer.is_null())) {
         let names = list(cache, "/warmer/categories").iter().map(|category| text(category, "/name").to_owned());
-        known.push((text(cache, "/name").to_owned(), names.collect()));
+        let names = names.collect();
+        // One warmer serves all caches of the application: it is not to run once for each.
+        if !known.iter().any(|(_, other)| *other == names) {
+            known.push((text(cache, "/name").to_owned(), names));
+        }
     }
     if known.is_empty() {
         return Err(Fault::failed("nothing can be warmed: the application has given the admin API no warmer"));
