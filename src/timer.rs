@@ -73,6 +73,12 @@ fn timer(span: Duration) -> Option<Sleep> {
     catch_unwind(|| sleep(span)).ok()
 }
 
+/// Works until it is done, or the other resolves, which is looked at first.
+pub(crate) async fn until(end: impl Future<Output = ()>, work: impl Future<Output = ()>) {
+    let (mut end, mut work) = (pin!(end), pin!(work));
+    poll_fn(|cx| if end.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { work.as_mut().poll(cx) }).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,10 +12,7 @@ use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    future::{Future, poll_fn},
-    pin::pin,
     sync::{Arc, Mutex, PoisonError},
-    task::Poll,
 };
 use tower_service::Service;
 
@@ -95,12 +92,7 @@ impl Warm {
                 let report = warming.await;
                 job.state().ended = report.finished.then_some(Ended::Done);
             };
-            let (mut work, mut closing) = (pin!(work), pin!(background.closing()));
-            poll_fn(|cx| match closing.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => work.as_mut().poll(cx),
-            })
-            .await;
+            crate::timer::until(background.closing(), work).await;
             drop(ending);
         });
         Ok(number)

@@ -3,7 +3,7 @@
 use crate::timer;
 use std::{
     fmt,
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -89,6 +89,17 @@ impl Background {
     pub(crate) async fn closing(&self) {
         // The sender lives as long as this does.
         let _ = self.0.stage.subscribe().wait_for(|stage| *stage > Stage::Open).await;
+    }
+
+    /// Resolves when what comes again and again is to end: it was stopped, or the cache begins to shut down.
+    pub(crate) async fn ended(&self, stopped: &mut watch::Receiver<bool>) {
+        let stop = async {
+            if stopped.wait_for(|stopped| *stopped).await.is_err() {
+                // Its owner has gone, and has not stopped it.
+                pending::<()>().await;
+            }
+        };
+        timer::until(stop, self.closing()).await;
     }
 
     /// Resolves when the cache has shut down.

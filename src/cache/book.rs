@@ -8,7 +8,7 @@ use crate::{
     outcome::{Bypass, NotStored, Outcome},
     policy::{Effective, Objective, Policy, Rules},
     semantics::date::Timestamp,
-    tally::{Counts, Event, Scalar, Tally, Top, Trail, Watch, Window},
+    tally::{Counts, Event, Tally, Top, Trail, Watch, Window},
 };
 use http::HeaderName;
 use std::{
@@ -188,9 +188,7 @@ impl Book {
         let mut names = self.invalidating.lock().unwrap_or_else(PoisonError::into_inner);
         // What is invalidated by the hundred is one change.
         for selector in selectors.iter().take(16) {
-            let mut text = selector.to_string();
-            text.truncate(text.char_indices().nth(LONGEST_ROUTE).map_or(text.len(), |(end, _)| end));
-            names.count(text, 1, || ());
+            names.count(cut(&selector.to_string()).to_owned(), 1, || ());
         }
     }
 
@@ -301,8 +299,8 @@ impl Cache {
 
     /// Counts what came of a request of the tenant in a key, for which nothing stored was used.
     pub(crate) fn count_tenant(&self, rules: &Rules, key: &[u8], outcome: Outcome) {
-        if let (Some(tenant), Some(scalar)) = (self.tenant_of(rules, key), Scalar::of(outcome)) {
-            tenant.add(scalar, 1);
+        if let Some(tenant) = self.tenant_of(rules, key) {
+            tenant.count_quietly(outcome);
         }
     }
 
@@ -312,10 +310,14 @@ impl Cache {
         if times == 0 {
             return;
         }
-        let route = route.char_indices().nth(LONGEST_ROUTE).map_or(route, |(end, _)| &route[..end]);
-        let row = Uncached { route: route.into(), policy: Arc::clone(tally.name()), reason };
+        let row = Uncached { route: cut(route).into(), policy: Arc::clone(tally.name()), reason };
         self.0.book.routes.lock().unwrap_or_else(PoisonError::into_inner).count(row, times, || ());
     }
+}
+
+/// As much of a text as is told of.
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(LONGEST_TEXT).map_or(text, |(end, _)| &text[..end])
 }
 
 /// Worth a look: what an operator can do something about. What is meant to be so is not.
@@ -377,7 +379,9 @@ const TENANTS: usize = 64;
 
 /// So many routes are.
 const ROUTES: usize = 64;
-const LONGEST_ROUTE: usize = 200;
+
+/// So many letters of a route, or of what is invalidated, are told.
+const LONGEST_TEXT: usize = 200;
 
 #[cfg(test)]
 mod tests {

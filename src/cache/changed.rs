@@ -1,6 +1,6 @@
 //! What the application says has changed, by name.
 
-use super::{Background, Cache, Invalidated};
+use super::{Cache, Invalidated};
 use crate::{
     invalidation::{ChangeKind, Changed, Dependencies, InvalidateError, Selector},
     semantics::date::Timestamp,
@@ -9,10 +9,9 @@ use crate::{
 use std::{
     borrow::Cow,
     fmt,
-    future::{Future, IntoFuture, pending, poll_fn},
-    pin::{Pin, pin},
+    future::{Future, IntoFuture},
+    pin::Pin,
     slice,
-    task::Poll,
     time::{Duration, SystemTime},
 };
 use tokio::sync::watch;
@@ -48,18 +47,6 @@ pub struct Changes {
 /// One of several [`Changes`].
 #[derive(Debug)]
 pub struct OneChange<'a>(&'a mut Changed);
-
-/// Resolves when a schedule is to end.
-async fn ended(background: &Background, stopped: &mut watch::Receiver<bool>) {
-    let stop = async {
-        if stopped.wait_for(|stopped| *stopped).await.is_err() {
-            // Its owner has gone, and has not stopped it.
-            pending::<()>().await;
-        }
-    };
-    let (mut stop, mut closing) = (pin!(stop), pin!(background.closing()));
-    poll_fn(|cx| if stop.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { closing.as_mut().poll(cx) }).await;
-}
 
 /// An invalidation that comes again and again. It goes on when this is dropped, as long as the cache is there.
 #[derive(Debug)]
@@ -144,7 +131,7 @@ impl Cache {
                     }
                     // The clock may be set meanwhile.
                     let span = left.min(Duration::from_secs(60));
-                    if timer::within(span, ended(&background, &mut stopped)).await.is_some() {
+                    if timer::within(span, background.ended(&mut stopped)).await.is_some() {
                         return;
                     }
                 }

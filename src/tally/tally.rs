@@ -48,7 +48,7 @@ pub(crate) enum Scalar {
 
 impl Scalar {
     /// That of an outcome; one that passes by is counted by its reason.
-    pub(crate) fn of(outcome: Outcome) -> Option<Self> {
+    fn of(outcome: Outcome) -> Option<Self> {
         match outcome {
             Outcome::Hit => Some(Self::Hits),
             Outcome::Stale => Some(Self::Stale),
@@ -109,6 +109,13 @@ impl Tally {
             self.tell(outcome, None);
         }
         before
+    }
+
+    /// The same, of what is counted and told elsewhere.
+    pub(crate) fn count_quietly(&self, outcome: Outcome) {
+        if let Some(scalar) = Scalar::of(outcome) {
+            self.add(scalar, 1);
+        }
     }
 
     /// A request passes by the cache. How many have for this reason before.

@@ -95,8 +95,8 @@ impl Usage {
     #[inline]
     pub(crate) fn is_used(&self, outcome: Outcome, before: u64, bytes: usize) {
         self.uses.fetch_add(1, Relaxed);
-        if let (Some(tenant), Some(scalar)) = (&self.tenant, Scalar::of(outcome)) {
-            tenant.add(scalar, 1);
+        if let Some(tenant) = &self.tenant {
+            tenant.count_quietly(outcome);
         }
         let times = Tally::stands_for(before);
         if times > 0 {

@@ -2,17 +2,14 @@
 
 use super::{WarmProgress, WarmReport, Warmer, run, run::Asker};
 use crate::{
-    cache::{Background, Cache, Stats},
+    cache::{Cache, Stats},
     clock::Moment,
     key::UtcOffset,
     semantics::date::Timestamp,
     timer,
 };
 use std::{
-    future::{Future, pending, poll_fn},
-    pin::pin,
     sync::{Arc, Mutex, PoisonError},
-    task::Poll,
     time::Duration,
 };
 use tokio::sync::watch;
@@ -68,28 +65,10 @@ impl WarmSchedule {
                     *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
                 }
             };
-            until_ended(work, &background, &mut stopped).await;
+            timer::until(background.ended(&mut stopped), work).await;
         });
         Self { stop, last }
     }
-}
-
-/// Works until the schedule is stopped or the cache is shut down.
-async fn until_ended(work: impl Future<Output = ()>, background: &Background, stopped: &mut watch::Receiver<bool>) {
-    let stop = async {
-        if stopped.wait_for(|stopped| *stopped).await.is_err() {
-            // Its owner has gone, and has not stopped it.
-            pending::<()>().await;
-        }
-    };
-    let (mut work, mut stop, mut closing) = (pin!(work), pin!(stop), pin!(background.closing()));
-    poll_fn(|cx| {
-        if stop.as_mut().poll(cx).is_ready() || closing.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        work.as_mut().poll(cx)
-    })
-    .await;
 }
 
 impl Quiet {

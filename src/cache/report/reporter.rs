@@ -6,10 +6,7 @@ use crate::{
 };
 use std::{
     fmt,
-    future::{Future, poll_fn},
-    pin::pin,
     sync::{Arc, PoisonError},
-    task::Poll,
     time::{Duration, SystemTime},
 };
 use tokio::sync::watch;
@@ -141,17 +138,7 @@ impl Reporter {
                     tell.iter().for_each(|tell| tell(&report));
                 }
             };
-            let stop = async {
-                if stopped.wait_for(|stopped| *stopped).await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
-            let (mut work, mut stop, mut closing) = (pin!(work), pin!(stop), pin!(background.closing()));
-            poll_fn(|cx| {
-                let over = work.as_mut().poll(cx).is_ready() || stop.as_mut().poll(cx).is_ready();
-                if over { Poll::Ready(()) } else { closing.as_mut().poll(cx) }
-            })
-            .await;
+            timer::until(background.ended(&mut stopped), work).await;
         });
         Ok(Reporting(stop))
     }

@@ -14,7 +14,7 @@ use crate::{
         storable::Storable,
     },
     store::Found,
-    tally::{Scalar, Tally, Usage},
+    tally::{Tally, Usage},
 };
 use http::HeaderMap;
 use serde::{Serialize, de::DeserializeOwned};
@@ -261,8 +261,8 @@ impl Site {
     /// Counts what came of a lookup for which nothing stored was used.
     pub(super) fn count(&self, outcome: Outcome) {
         self.tally.count(outcome);
-        if let (Some(tenant), Some(scalar)) = (&self.tenant, Scalar::of(outcome)) {
-            tenant.add(scalar, 1);
+        if let Some(tenant) = &self.tenant {
+            tenant.count_quietly(outcome);
         }
         noted(outcome);
     }
