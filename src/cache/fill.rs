@@ -28,7 +28,7 @@ use crate::{
         storable::{Refusal, Storable, StoreRequest, StoreRules, storable},
         validation::{Freshened, freshen},
     },
-    tally::Usage,
+    tally::{Tally, Usage},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, request::Parts};
@@ -36,7 +36,7 @@ use std::{
     borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -61,6 +61,8 @@ pub(crate) struct Fill {
     stamp: Seq,
     started: u64,
     requested: Timestamp,
+    /// Where its tenant is counted, once that is known; nothing where no tenant is told apart.
+    tenant: OnceLock<Option<Arc<Tally>>>,
     /// The right to fill for all processes.
     lease: Option<Arc<Lease>>,
     /// A younger fill of the same has been answered.
@@ -140,6 +142,7 @@ impl Fill {
             stamp: cache.ledger().applied(),
             started: cache.begin_fill(),
             requested: cache.now(),
+            tenant: OnceLock::new(),
             lease: None,
             lost: Arc::default(),
         }
@@ -410,7 +413,7 @@ impl Fill {
     }
 
     fn usage(&self, took: Duration) -> Usage {
-        let tenant = self.cache.tenant_of(&self.rules, self.key.as_bytes());
+        let tenant = self.tenant.get_or_init(|| self.cache.tenant_of(&self.rules, self.key.as_bytes())).clone();
         Usage::open(Arc::clone(&self.rules.tally), tenant, took).memory_only(self.rules.memory_only)
     }
 
