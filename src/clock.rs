@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 /// Where a cache reads the time. Clones read the same clock.
@@ -19,10 +19,8 @@ pub(crate) struct Clock(Arc<Source>);
 
 #[derive(Debug)]
 enum Source {
-    System {
-        started: Instant,
-        wall_at_start: AtomicU64,
-    },
+    /// How far the wall clock is ahead of the monotonic one, in milliseconds.
+    System(AtomicU64),
     #[cfg_attr(not(any(test, feature = "test-util")), expect(dead_code, reason = "made by test-util"))]
     Manual(AtomicU64),
 }
@@ -30,7 +28,7 @@ enum Source {
 #[expect(clippy::disallowed_methods, reason = "this is the place that the others are sent to")]
 impl Clock {
     pub(crate) fn system() -> Self {
-        let clock = Self(Arc::new(Source::System { started: Instant::now(), wall_at_start: AtomicU64::new(0) }));
+        let clock = Self(Arc::new(Source::System(AtomicU64::new(0))));
         clock.adjust();
         clock
     }
@@ -41,21 +39,20 @@ impl Clock {
     }
 
     /// The moment: one read of the monotonic clock.
+    #[inline]
     pub(crate) fn now(&self) -> Timestamp {
-        match &*self.0 {
-            Source::System { started, wall_at_start } => {
-                Timestamp::from_unix_millis(wall_at_start.load(Relaxed)).saturating_add(started.elapsed())
-            }
-            Source::Manual(millis) => Timestamp::from_unix_millis(millis.load(Relaxed)),
-        }
+        Timestamp::from_unix_millis(match &*self.0 {
+            Source::System(offset) => offset.load(Relaxed).saturating_add(monotonic_millis()),
+            Source::Manual(millis) => millis.load(Relaxed),
+        })
     }
 
     /// Looks at the wall clock, which may have gone ahead of the monotonic one. Called with every fill.
     pub(crate) fn adjust(&self) {
-        if let Source::System { started, wall_at_start } = &*self.0 {
+        if let Source::System(offset) = &*self.0 {
             let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let offset = wall.saturating_sub(started.elapsed());
-            wall_at_start.fetch_max(u64::try_from(offset.as_millis()).unwrap_or(0), Relaxed);
+            let wall = u64::try_from(wall.as_millis()).unwrap_or(0);
+            offset.fetch_max(wall.saturating_sub(monotonic_millis()), Relaxed);
         }
     }
 
@@ -66,6 +63,24 @@ impl Clock {
             millis.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX / 2), Relaxed);
         }
     }
+}
+
+/// Milliseconds since some moment before the process. The clock that ticks every few milliseconds is read in a tenth of
+/// the time, and what is decided by it is told in seconds.
+#[cfg(all(target_os = "linux", not(miri)))]
+#[inline]
+fn monotonic_millis() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    // Neither is ever negative.
+    now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000
+}
+
+/// Milliseconds since some moment in the process.
+#[cfg(not(all(target_os = "linux", not(miri))))]
+#[expect(clippy::disallowed_methods, reason = "this is the place that the others are sent to")]
+fn monotonic_millis() -> u64 {
+    static STARTED: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    u64::try_from(STARTED.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
 }
 
 /// A moment as the runtime's timers see it, for how long something has taken.

@@ -1,7 +1,11 @@
 //! A stored response: head, body, trailers, and what decides whether it may be served.
 
+mod common;
+mod head;
+mod number;
 mod told;
 
+pub(crate) use number::number;
 pub(crate) use told::Told;
 
 use crate::{
@@ -18,6 +22,7 @@ use crate::{
     tally::Usage,
 };
 use bytes::Bytes;
+use head::served_head;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, DATE, EXPIRES, SET_COOKIE},
@@ -80,6 +85,7 @@ pub(crate) struct Entry {
     pub(crate) fill_time: Duration,
     /// The lifetime that it got as an adaptive one.
     pub(crate) adapted: Option<Duration>,
+    weight: u64,
     /// A value of the application, shared by all who read it. Then there is neither head nor body.
     pub(crate) value: Option<Held>,
 }
@@ -186,7 +192,9 @@ impl Entry {
             refresh: Gate::default(),
             usage: origin.usage,
             told: Told::default(),
+            weight: 0,
         }
+        .weighed()
     }
 
     /// An entry that holds a value.
@@ -222,7 +230,9 @@ impl Entry {
             adapted: None,
             value: Some(held),
             lifespan,
+            weight: 0,
         }
+        .weighed()
     }
 
     /// Its life: shorter than it was to be, if it has been invalidated softly.
@@ -321,6 +331,15 @@ impl Entry {
 
     /// The bytes that it takes, near enough: what it holds, and what maps and pointers cost.
     pub(crate) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    fn weighed(mut self) -> Self {
+        self.weight = self.weigh();
+        self
+    }
+
+    fn weigh(&self) -> u64 {
         let fields = |headers: &HeaderMap| -> usize {
             headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum()
         };
@@ -367,25 +386,6 @@ fn set_length(headers: &mut HeaderMap, status: StatusCode, length: usize, traile
     } else if status != StatusCode::NO_CONTENT {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-}
-
-/// The head with its slots. Values are copied: those of a received message would keep its whole buffer alive.
-fn served_head(headers: &HeaderMap, hit: Option<&HeaderValue>) -> HeaderMap {
-    let mut head = HeaderMap::with_capacity(headers.len() + 2);
-    head.insert(AGE, HeaderValue::from_static("0"));
-    for (name, value) in headers.iter().filter(|(name, _)| *name != AGE) {
-        head.append(name, own_copy(value));
-    }
-    if let Some(hit) = hit {
-        head.append(CACHE_STATUS, hit.clone());
-    }
-    head
-}
-
-fn own_copy(value: &HeaderValue) -> HeaderValue {
-    let mut copy = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
-    copy.set_sensitive(value.is_sensitive());
-    copy
 }
 
 /// Lets one refresh of an entry run at a time, and none for a while after one has failed.

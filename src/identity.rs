@@ -154,6 +154,12 @@ pub(crate) enum Sharing {
 }
 
 impl Scope {
+    /// Whether there is anything to write for such a request, if it can be keyed at all.
+    #[inline]
+    pub(crate) fn writes(&self, identity: Option<&Identity>) -> bool {
+        !matches!(self, Self::Shared) && identity.is_some_and(|identity| !identity.is_empty())
+    }
+
     /// Writes what a request with this identity is keyed on, and tells who shares it.
     pub(crate) fn write(&self, identity: Option<&Identity>, key: &mut KeyBuf) -> Result<Sharing, Bypass> {
         let identity = identity.filter(|identity| !identity.is_empty());

@@ -6,11 +6,15 @@ use crate::{
     key::{KeyBuf, Part, is_forwarding, write_lines},
     outcome::Bypass,
     policy::{Cookies, RequestIs, Rules},
-    semantics::{date::Timestamp, invalidation, target::Target},
+    semantics::{
+        date::Timestamp,
+        invalidation,
+        target::{Asked, Hosts},
+    },
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST},
     request::Parts,
     uri::Scheme,
 };
@@ -88,16 +92,22 @@ impl Facts {
         self.0 & other.0 != 0
     }
 
+    /// With the `Host` fields, which are on the way.
     #[inline]
-    fn of(headers: &HeaderMap) -> Self {
+    fn of(headers: &HeaderMap) -> (Self, Hosts<'_>) {
         let mut facts = 0;
-        for name in headers.keys() {
-            facts |= Self::of_field(name.as_str()).0;
+        let mut hosts = Hosts::None;
+        for (name, value) in headers {
+            if name == HOST {
+                hosts = hosts.and(value);
+            } else {
+                facts |= Self::of_field(name.as_str()).0;
+            }
         }
         if Self(facts).has(Self::LENGTH) && headers.get_all(CONTENT_LENGTH).iter().any(|value| value != "0") {
             facts |= Self::CONTENT.0;
         }
-        Self(facts)
+        (Self(facts), hosts)
     }
 
     /// By first letter and length: most fields of a request are none of these.
@@ -128,7 +138,7 @@ impl Facts {
 
 /// The verdict on a request, before anything is looked up.
 fn admit(rules: &Rules, parts: &Parts, body: BodyFacts, now: &dyn Fn() -> Timestamp, key: &mut KeyBuf) -> Admission {
-    let mut facts = Facts::of(&parts.headers);
+    let (mut facts, hosts) = Facts::of(&parts.headers);
     if facts.has(Facts::METHOD_OVERRIDE) || parts.uri.query().is_some_and(names_a_method) {
         return Admission::Bypass(Bypass::MethodOverride, Some(Box::new(Change::of(rules, parts))));
     }
@@ -151,7 +161,7 @@ fn admit(rules: &Rules, parts: &Parts, body: BodyFacts, now: &dyn Fn() -> Timest
     if facts.has(Facts::CONTENT) || !body.empty {
         return Admission::Bypass(Bypass::Content, None);
     }
-    match write_key(rules, parts, None, &mut facts, now, key) {
+    match write_key(rules, parts, None, &mut facts, hosts, now, key) {
         Ok(()) => Admission::Lookup(facts),
         Err(reason) => Admission::Bypass(reason, None),
     }
@@ -179,6 +189,7 @@ fn write_key(
     parts: &Parts,
     content: Option<&[u8]>,
     facts: &mut Facts,
+    hosts: Hosts<'_>,
     now: &dyn Fn() -> Timestamp,
     key: &mut KeyBuf,
 ) -> Result<(), Bypass> {
@@ -199,21 +210,21 @@ fn write_key(
     }
     let mut place = None;
     let uri = target_uri(rules, parts, &mut place)?;
-    let target = Target::of(uri, &parts.headers, scheme(parts));
-    // By reference, and so not with `?`, which would copy it.
-    let target = match &target {
-        Ok(target) => target,
-        Err(reason) => return Err(Bypass::Ambiguous(*reason)),
-    };
-    key.encoded(&rules.unit_prefix);
-    let sharing = share(rules, parts, *facts, key)?;
-    *facts = facts.shared_by(sharing);
-    key.encoded(&rules.policy_prefix);
-    match content {
-        None => key.part(Part::Method, b"GET"),
-        Some(content) => write_content(key, parts, content),
+    let identity = parts.extensions.get::<Identity>();
+    if content.is_none() && !rules.scope.writes(identity) {
+        key.clone_from(&rules.plain_prefix);
+        *facts = facts.shared_by(share(rules, parts, identity, *facts, key)?);
+    } else {
+        key.encoded(&rules.unit_prefix);
+        *facts = facts.shared_by(share(rules, parts, identity, *facts, key)?);
+        key.encoded(&rules.policy_prefix);
+        match content {
+            None => key.part(Part::Method, b"GET"),
+            Some(content) => write_content(key, parts, content),
+        }
     }
-    rules.key.write(key, target, parts, facts.has(Facts::FORWARDED), now)?;
+    let asked = Asked { uri, hosts, scheme: scheme(parts) };
+    rules.key.write(key, asked, parts, facts.has(Facts::FORWARDED), now)?;
     if key.as_bytes().len() > rules.max_key {
         return Err(Bypass::KeyTooLong);
     }
@@ -232,7 +243,8 @@ pub(crate) fn admit_with_content(
         facts.0 |= Facts::CREDENTIALS.0;
     }
     let mut key = KeyBuf::default();
-    write_key(rules, parts, Some(content), &mut facts, &|| now, &mut key).map(|()| (key, facts))
+    let hosts = parts.headers.get_all(HOST).iter().fold(Hosts::None, Hosts::and);
+    write_key(rules, parts, Some(content), &mut facts, hosts, &|| now, &mut key).map(|()| (key, facts))
 }
 
 /// Method, type, coding and digest of the content.
@@ -260,11 +272,17 @@ pub(crate) fn says(predicate: Option<&RequestIs>, parts: &Parts) -> Result<bool,
 
 /// Writes whose response it is, and tells who shares it.
 #[inline]
-fn share(rules: &Rules, parts: &Parts, facts: Facts, key: &mut KeyBuf) -> Result<Sharing, Bypass> {
+fn share(
+    rules: &Rules,
+    parts: &Parts,
+    identity: Option<&Identity>,
+    facts: Facts,
+    key: &mut KeyBuf,
+) -> Result<Sharing, Bypass> {
     if let Some(IdentityUnknown(reason)) = parts.extensions.get() {
         return Err(*reason);
     }
-    let sharing = rules.scope.write(parts.extensions.get::<Identity>(), key)?;
+    let sharing = rules.scope.write(identity, key)?;
     // An established identity stands for the cookie that it was made of.
     if sharing == Sharing::Everyone && facts.has(Facts::COOKIE) && rules.cookies == Cookies::Bypass {
         return Err(Bypass::Cookie);
@@ -298,12 +316,13 @@ pub(crate) fn scheme(parts: &Parts) -> Option<&Scheme> {
 
 /// Whether a request may be meant as one of another method than it has.
 pub(crate) fn overrides_method(headers: &HeaderMap, uri: &Uri) -> bool {
-    Facts::of(headers).has(Facts::METHOD_OVERRIDE) || uri.query().is_some_and(names_a_method)
+    Facts::of(headers).0.has(Facts::METHOD_OVERRIDE) || uri.query().is_some_and(names_a_method)
 }
 
 /// Whether a query has the parameter `_method`, by which some frameworks let a form choose another method.
 fn names_a_method(query: &str) -> bool {
-    (query.contains("_method") || query.contains('%'))
+    // Most queries have none of these.
+    query.bytes().any(|byte| matches!(byte, b'_' | b'%'))
         && query.split('&').any(|pair| {
             let name = pair.split('=').next().unwrap_or_default();
             percent_decode_str(name).eq(b"_method".iter().copied())
@@ -350,7 +369,7 @@ mod tests {
         }
         for (values, content) in [(&["0"][..], false), (&["0", "0"], false), (&["1"], true), (&["0", "1"], true)] {
             let lines = values.iter().map(|value| (CONTENT_LENGTH, HeaderValue::from_static(value)));
-            assert_eq!(Facts::of(&lines.collect()).has(Facts::CONTENT), content, "{values:?}");
+            assert_eq!(Facts::of(&lines.collect()).0.has(Facts::CONTENT), content, "{values:?}");
         }
     }
 

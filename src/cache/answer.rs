@@ -2,7 +2,7 @@
 
 use super::{Facts, StatusLine};
 use crate::{
-    entry::Entry,
+    entry::{Entry, number},
     key::KeyBuf,
     semantics::{
         date::Timestamp,
@@ -23,9 +23,7 @@ use std::{
     convert::Infallible,
     hash::{BuildHasher, RandomState},
     pin::Pin,
-    sync::LazyLock,
     task::{Context, Poll},
-    time::Duration,
 };
 
 /// The body of an answer from the cache.
@@ -163,22 +161,10 @@ pub(crate) fn set_age(headers: &mut HeaderMap, entry: &Entry, now: Timestamp) {
     if let Some(browser) = entry.browser {
         headers.insert(CACHE_CONTROL, browser.aged(age).to_header_value());
     }
-    let age = age_value(age);
+    let age = number(age.as_secs().min(1 << 31));
     match headers.iter_mut().next() {
         Some((name, value)) if *name == AGE => *value = age,
         _ => drop(headers.insert(AGE, age)),
-    }
-}
-
-/// Seconds as a field value; up to an hour without allocating.
-#[inline]
-fn age_value(age: Duration) -> HeaderValue {
-    static SECONDS: LazyLock<Box<[&'static str]>> =
-        LazyLock::new(|| (0..3600).map(|second: u32| &*Box::leak(second.to_string().into_boxed_str())).collect());
-    let seconds = age.as_secs();
-    match usize::try_from(seconds).ok().and_then(|seconds| SECONDS.get(seconds)) {
-        Some(text) => HeaderValue::from_static(text),
-        None => HeaderValue::from(seconds.min(1 << 31)),
     }
 }
 

@@ -6,7 +6,12 @@ use super::{
 };
 use crate::{
     outcome::Bypass,
-    semantics::{content_coding, date::Timestamp, language, target::Target},
+    semantics::{
+        content_coding,
+        date::Timestamp,
+        language,
+        target::{Asked, PLAIN_HOST, Target},
+    },
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri,
@@ -138,23 +143,25 @@ impl KeyRules {
     pub(crate) fn write(
         &self,
         key: &mut KeyBuf,
-        target: &Target<'_>,
+        asked: Asked<'_>,
         parts: &Parts,
         forwarded: bool,
         now: &dyn Fn() -> Timestamp,
     ) -> Result<(), Bypass> {
-        if let Some(scheme) = target.scheme {
-            key.part(Part::Scheme, scheme.as_bytes());
+        let uri = asked.uri;
+        write_origin(key, asked)?;
+        key.part(Part::Path, uri.path().as_bytes());
+        if self.takes_any_query() && self.searches.is_empty() {
+            if let Some(query) = uri.query() {
+                key.part(Part::Query, query.as_bytes());
+            }
+        } else {
+            let query = uri.query().and_then(|query| self.keyed_query(query));
+            if query.as_deref().is_some_and(|query| !self.allows_values(query)) {
+                return Err(Bypass::QueryValue);
+            }
+            write_query(key, query.as_deref(), self.searches.of(uri.path()).as_ref());
         }
-        if let Some(authority) = target.normal_authority() {
-            key.part_lowercase(Part::Authority, authority);
-        }
-        key.part(Part::Path, target.path.as_bytes());
-        let query = target.query.and_then(|query| self.keyed_query(query));
-        if query.as_deref().is_some_and(|query| !self.allows_values(query)) {
-            return Err(Bypass::QueryValue);
-        }
-        write_query(key, query.as_deref(), self.searches.of(target.path).as_ref());
         for name in &self.headers {
             write_lines(key, Part::Header, name, &parts.headers);
         }
@@ -203,6 +210,12 @@ impl KeyRules {
             || (*name == COOKIE && !self.cookies.is_empty())
             || (*name == ACCEPT_LANGUAGE && !self.languages.is_empty())
             || (*name == ACCEPT_ENCODING && self.codings)
+    }
+
+    /// Whether the query is part of the key as it is.
+    #[inline]
+    fn takes_any_query(&self) -> bool {
+        self.query == QueryRule::All && !self.sort_query && self.query_values.is_empty()
     }
 
     fn has_more(&self) -> bool {
@@ -325,6 +338,23 @@ pub(crate) fn is_forwarding(name: &str) -> bool {
         "x-forwarded-for" | "x-forwarded-by" => false,
         _ => name.starts_with("x-forwarded-"),
     }
+}
+
+/// Writes scheme, host and port.
+#[inline]
+fn write_origin(key: &mut KeyBuf, asked: Asked<'_>) -> Result<(), Bypass> {
+    if let Some(scheme) = asked.scheme() {
+        key.part(Part::Scheme, scheme.as_bytes());
+    }
+    // Most are a name alone: then there is nothing to be understood in two ways.
+    if asked.only_authority().is_some_and(|only| key.part_by(Part::Authority, only, &PLAIN_HOST)) {
+        return Ok(());
+    }
+    let target = Target::at(asked).map_err(Bypass::Ambiguous)?;
+    if let Some(authority) = target.normal_authority() {
+        key.part_lowercase(Part::Authority, authority);
+    }
+    Ok(())
 }
 
 fn write_forwarded(key: &mut KeyBuf, headers: &HeaderMap) {

@@ -115,14 +115,43 @@ impl KeyBuf {
     /// Writes a part with one value.
     #[inline]
     pub(crate) fn part(&mut self, part: Part, value: &[u8]) {
-        self.begin(part, value.len());
-        self.push(value);
+        let end = self.length + HEAD + value.len();
+        match self.short.get_mut(self.length..end).and_then(<[u8]>::split_first_chunk_mut) {
+            Some((head, rest)) => {
+                *head = begun(part, value.len());
+                rest.copy_from_slice(value);
+                self.length = end;
+            }
+            None => {
+                self.push(&begun(part, value.len()));
+                self.push(value);
+            }
+        }
+    }
+
+    /// Writes a part with one value, each byte as it stands in this table, or nothing if one is zero there.
+    #[inline]
+    pub(crate) fn part_by(&mut self, part: Part, value: &[u8], table: &[u8; 256]) -> bool {
+        let end = self.length + HEAD + value.len();
+        let place = self.short.get_mut(self.length..end).and_then(<[u8]>::split_first_chunk_mut);
+        let Some((head, rest)) = place else { return false };
+        *head = begun(part, value.len());
+        // On the way: bytes that were just written are slow to read.
+        let mut all = true;
+        for (place, byte) in rest.iter_mut().zip(value) {
+            *place = table[usize::from(*byte)];
+            all &= *place != 0;
+        }
+        if all {
+            self.length = end;
+        }
+        all
     }
 
     /// Writes a part with one value in lower case, for what is compared without case.
     #[inline]
     pub(crate) fn part_lowercase(&mut self, part: Part, value: &str) {
-        self.begin(part, value.len());
+        self.push(&begun(part, value.len()));
         let end = self.length + value.len();
         match self.short.get_mut(self.length..end) {
             // On the way: bytes that were just written are slow to read.
@@ -138,7 +167,7 @@ impl KeyBuf {
 
     /// Writes a part that has a name and any number of values in order, such as the lines of a field.
     pub(crate) fn part_named<'a>(&mut self, part: Part, name: &str, values: impl Iterator<Item = &'a [u8]>) {
-        self.begin(part, 0);
+        self.push(&begun(part, 0));
         let start = self.length;
         self.bytes(name.as_bytes());
         for value in values {
@@ -147,12 +176,6 @@ impl KeyBuf {
         let length = length(self.length - start);
         let written = if self.long.is_empty() { &mut self.short[..] } else { &mut self.long[..] };
         written[start - 4..start].copy_from_slice(&length);
-    }
-
-    #[inline]
-    fn begin(&mut self, part: Part, value: usize) {
-        let [a, b, c, d] = length(value);
-        self.push(&[part as u8, a, b, c, d]);
     }
 
     fn bytes(&mut self, value: &[u8]) {
@@ -186,6 +209,16 @@ impl Default for KeyBuf {
         Self { short: [0; 256], length: 0, long: Vec::new() }
     }
 }
+
+/// What stands before the value of a part.
+#[inline]
+fn begun(part: Part, value: usize) -> [u8; HEAD] {
+    let [a, b, c, d] = length(value);
+    [part as u8, a, b, c, d]
+}
+
+/// The length of [`begun`].
+const HEAD: usize = 5;
 
 /// Requests are bounded far below this; what would not fit is told apart by the cap, never wrapped.
 fn length(length: usize) -> [u8; 4] {
@@ -254,7 +287,7 @@ mod tests {
         cache::{Admission, BodyFacts, admit_or_pass},
         identity::Identity,
         policy::{Policy, Rules, Unit},
-        semantics::date::Timestamp,
+        semantics::{date::Timestamp, target::PLAIN_HOST},
     };
     use proptest::prelude::*;
     use std::{collections::HashMap, hash::Hasher};
@@ -456,6 +489,24 @@ mod tests {
         assert_eq!(attribute(key.as_bytes(), "user"), b"");
         for end in 0..identified.as_bytes().len() {
             assert_eq!(attribute(&identified.as_bytes()[..end], "tenant"), b"", "cut off at {end}");
+        }
+    }
+
+    #[test]
+    fn a_plain_host_is_written_as_any_other() {
+        for host in ["shop.example", "Shop.EXAMPLE", "", "a", "127.0.0.1", "x_y~z"] {
+            let (mut plain, mut any) = (KeyBuf::default(), KeyBuf::default());
+            assert!(plain.part_by(Part::Authority, host.as_bytes(), &PLAIN_HOST), "{host}");
+            any.part_lowercase(Part::Authority, host);
+            assert_eq!(plain.as_bytes(), any.as_bytes(), "{host}");
+        }
+        let long = "a".repeat(300);
+        for host in ["a:80", "[::1]", "a@b", "a/b", "a b", "a,b", "\u{e9}", &long] {
+            let mut key = KeyBuf::default();
+            key.part(Part::Method, b"GET");
+            let before = key.as_bytes().to_vec();
+            assert!(!key.part_by(Part::Authority, host.as_bytes(), &PLAIN_HOST), "{host}");
+            assert_eq!(key.as_bytes(), before, "{host}");
         }
     }
 

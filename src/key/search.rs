@@ -31,8 +31,14 @@ pub(crate) struct Said {
 }
 
 impl Searches {
+    /// Nothing was ever said.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.learnt.load(Relaxed) == 0
+    }
+
     pub(crate) fn of(&self, path: &str) -> Option<Said> {
-        if self.learnt.load(Relaxed) == 0 {
+        if self.is_empty() {
             return None;
         }
         self.said.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()

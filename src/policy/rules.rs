@@ -38,6 +38,8 @@ pub(crate) struct Rules {
     /// The parts of every key that do not depend on the request.
     pub(crate) unit_prefix: Box<[u8]>,
     pub(crate) policy_prefix: Box<[u8]>,
+    /// Both with the method GET, for what is keyed on nobody.
+    pub(crate) plain_prefix: KeyBuf,
     pub(crate) scope: Scope,
     /// GET is looked up and fills.
     pub(crate) get: bool,
@@ -101,12 +103,18 @@ impl Rules {
             key.headers.push(HeaderName::from_static("grpc-accept-encoding"));
             content_methods.push(Method::POST);
         }
+        let (unit_prefix, policy_prefix) = (unit_prefix(unit), policy_prefix(policy, &key));
+        let mut plain_prefix = KeyBuf::default();
+        plain_prefix.encoded(&unit_prefix);
+        plain_prefix.encoded(&policy_prefix);
+        plain_prefix.part(Part::Method, b"GET");
         Ok(Self {
             store: StoreRules { targets, ..policy.store.clone() },
             fill: policy.fill,
             refresh: policy.refresh,
-            unit_prefix: unit_prefix(unit),
-            policy_prefix: policy_prefix(policy, &key),
+            unit_prefix,
+            policy_prefix,
+            plain_prefix,
             key,
             scope: policy.scope.clone(),
             get: !policy.only_invalidates,

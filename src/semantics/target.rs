@@ -3,7 +3,7 @@
 //! Who is being asked decides what may be answered, so anything that two readers could understand differently is
 //! [`Ambiguous`] and never guessed: two `Host` fields, user information, an absolute target that disagrees with `Host`.
 
-use http::{HeaderMap, Uri, header::HOST, uri::Scheme};
+use http::{HeaderMap, HeaderValue, Uri, header::HOST, uri::Scheme};
 use std::fmt;
 
 /// A target URI, borrowed from the request. The host is compared without case.
@@ -19,6 +19,57 @@ pub struct Target<'a> {
     pub path: &'a str,
     /// The query as sent, without the question mark. `Some("")` (a bare `?`) differs from `None`.
     pub query: Option<&'a str>,
+}
+
+/// The `Host` fields of a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Hosts<'a> {
+    /// There is none.
+    None,
+    /// There is one, as there should be.
+    One(&'a HeaderValue),
+    /// There are more than one.
+    Several,
+}
+
+impl<'a> Hosts<'a> {
+    /// With another one.
+    #[must_use]
+    pub fn and(self, host: &'a HeaderValue) -> Self {
+        match self {
+            Self::None => Self::One(host),
+            Self::One(_) | Self::Several => Self::Several,
+        }
+    }
+}
+
+/// What of a request says which resource it means.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The request target.
+    pub uri: &'a Uri,
+    /// The `Host` fields.
+    pub hosts: Hosts<'a>,
+    /// What the connection tells, used when the request target has none.
+    pub scheme: Option<&'a Scheme>,
+}
+
+impl<'a> Asked<'a> {
+    /// `http` or `https` in lower case, or another scheme as sent.
+    #[inline]
+    pub fn scheme(&self) -> Option<&'a str> {
+        self.uri.scheme().or(self.scheme).map(|scheme| lower_case(scheme.as_str()))
+    }
+
+    /// Who is asked, if only one is named.
+    #[inline]
+    pub fn only_authority(&self) -> Option<&'a [u8]> {
+        match (self.uri.authority(), self.hosts) {
+            (None, Hosts::One(host)) => Some(host.as_bytes()),
+            (Some(named), Hosts::None) => Some(named.as_str().as_bytes()),
+            _ => None,
+        }
+    }
 }
 
 /// Why it is not clear which resource a request means.
@@ -40,12 +91,18 @@ impl<'a> Target<'a> {
     /// The target URI of a request with this request target and these fields. `scheme` is what the connection tells,
     /// used when the request target has none.
     pub fn of(uri: &'a Uri, headers: &'a HeaderMap, scheme: Option<&'a Scheme>) -> Result<Self, Ambiguous> {
-        let scheme = uri.scheme().or(scheme).map(|scheme| lower_case(scheme.as_str()));
-        let mut hosts = headers.get_all(HOST).iter();
-        let host = match (hosts.next(), hosts.next()) {
-            (_, Some(_)) => return Err(Ambiguous::HostRepeated),
-            (Some(host), None) => Some(host.to_str().map_err(|_| Ambiguous::HostMalformed)?),
-            (None, None) => None,
+        let hosts = headers.get_all(HOST).iter().fold(Hosts::None, Hosts::and);
+        Self::at(Asked { uri, hosts, scheme })
+    }
+
+    /// The same, where the `Host` fields have been looked for.
+    pub fn at(asked: Asked<'a>) -> Result<Self, Ambiguous> {
+        let (uri, scheme) = (asked.uri, asked.scheme());
+        let host = match asked.hosts {
+            Hosts::Several => return Err(Ambiguous::HostRepeated),
+            // All that a host is made of is ASCII.
+            Hosts::One(host) => Some(std::str::from_utf8(host.as_bytes()).map_err(|_| Ambiguous::HostMalformed)?),
+            Hosts::None => None,
         };
         let named = uri.authority().map(http::uri::Authority::as_str);
         for authority in [named, host].into_iter().flatten() {
@@ -97,7 +154,11 @@ pub fn same_authority(a: &str, b: &str, scheme: Option<&str>) -> bool {
 }
 
 /// The host, and the port unless it is empty or the scheme's default.
+#[inline]
 fn host_and_port<'a>(authority: &'a str, scheme: Option<&str>) -> (&'a str, Option<&'a str>) {
+    if authority.as_bytes().last().is_some_and(u8::is_ascii_alphabetic) {
+        return (authority, None);
+    }
     // The port follows the last byte that is no digit. If that is no colon, a colon is one of an IPv6 address.
     let end = authority.bytes().rposition(|byte| !byte.is_ascii_digit());
     let (host, port) = match end.and_then(|end| authority.split_at_checked(end)) {
@@ -141,6 +202,22 @@ fn lower_case(scheme: &str) -> &str {
     ["http", "https"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known)).unwrap_or(scheme)
 }
 
+/// A byte of a host in lower case, if a host of such bytes alone says what it is: without port, and without brackets.
+/// Else zero.
+pub const PLAIN_HOST: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        // The index is below 256.
+        let letter = byte as u8;
+        if HOST_BYTES[byte] && letter != b':' {
+            table[byte] = letter.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
 /// What a host, or an address in brackets, is made of.
 const HOST_BYTES: [bool; 256] = {
     let others = b"-._~%!$&'()*+;=:";
@@ -161,7 +238,6 @@ const HOST_BYTES: [bool; 256] = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     fn hosts(hosts: &[&str]) -> HeaderMap {

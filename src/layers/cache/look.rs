@@ -24,7 +24,7 @@ use crate::{
     semantics::{cache_control::RequestDirectives, cache_status::Forward, date::Timestamp},
     store::Found,
 };
-use http::{Response, request::Parts};
+use http::{Request, Response, request::Parts};
 use std::sync::Arc;
 
 /// What became of a lookup.
@@ -33,16 +33,16 @@ pub(super) enum Looked<B> {
     Hit(Arc<Entry>),
     Answered(Response<ResponseBody<B>>),
     /// It gives nothing that can be stored, as is known: the cache takes no part but to watch for a change.
-    Uncacheable(Parts, Forward, NotStored, Watch),
-    Ask(Box<Ask>, Part, Parts),
+    Uncacheable(Forward, NotStored, Watch),
+    Ask(Box<Ask>, Part),
 }
 
-/// Looks a request up under this key.
+/// Looks a request up under this key. What is left of the request is to be asked, if anything is.
 #[inline]
 pub(super) fn look<S, R, ReqBody, ResBody>(
     shared: &Arc<Shared>,
     inner: &S,
-    mut parts: Parts,
+    parts: &mut Parts,
     mut facts: Facts,
     key: &KeyBuf,
     now: Timestamp,
@@ -56,8 +56,8 @@ where
 {
     let Shared { cache, rules, .. } = &**shared;
     let since = rules.tally.is_timed().then(Moment::now);
-    let directives = heard(rules, facts, &parts);
-    let verified = sampled(shared, &parts);
+    let directives = heard(rules, facts, parts);
+    let verified = sampled(shared, parts);
     rules.key.narrow(&mut parts.headers);
     if rules.observe_only {
         cache.observed().look(key.as_bytes(), now);
@@ -101,26 +101,26 @@ where
                 verify(shared, inner, parts, Arc::clone(&entry), key.clone(), now);
             }
             if early(&entry) {
-                refresh(shared, inner, parts, Arc::clone(&entry), key.clone(), facts, now, content.clone());
+                refresh(shared, inner, take(parts), Arc::clone(&entry), key.clone(), facts, now, content.clone());
             }
             return Looked::Hit(entry);
         }
         (Some(entry), Act::Serve) => {
-            let response = serve(&entry, &parts, Outcome::Hit, None);
+            let response = serve(&entry, parts, Outcome::Hit, None);
             if let Some(parts) = verified {
                 verify(shared, inner, parts, Arc::clone(&entry), key.clone(), now);
             }
             if early(&entry) {
-                refresh(shared, inner, parts, entry, key.clone(), facts, now, content.clone());
+                refresh(shared, inner, take(parts), entry, key.clone(), facts, now, content.clone());
             }
             return Looked::Answered(response);
         }
         (Some(entry), Act::ServeStale) => {
-            return Looked::Answered(serve(&entry, &parts, Outcome::Stale, Some("stale")));
+            return Looked::Answered(serve(&entry, parts, Outcome::Stale, Some("stale")));
         }
         (Some(entry), Act::ServeAndRefresh) => {
-            let response = serve(&entry, &parts, Outcome::Stale, Some("stale-while-revalidate"));
-            refresh(shared, inner, parts, entry, key.clone(), facts, now, content.clone());
+            let response = serve(&entry, parts, Outcome::Stale, Some("stale-while-revalidate"));
+            refresh(shared, inner, take(parts), entry, key.clone(), facts, now, content.clone());
             return Looked::Answered(response);
         }
         (stored, _) => stored,
@@ -151,7 +151,7 @@ struct Missed<'a> {
 
 /// Whether the request asks alone, for others too, or waits. Apart from the lookup, so that hits do not pay for it.
 #[inline(never)]
-fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked<B> {
+fn miss<B>(shared: &Arc<Shared>, parts: &mut Parts, missed: Missed<'_>) -> Looked<B> {
     let Missed { key, stored, act, forward, facts, directives, stats, now } = missed;
     let Shared { cache, rules, .. } = &**shared;
     if let Some(stats) = &stats {
@@ -166,7 +166,7 @@ fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked
         let before = rules.tally.count(Outcome::Miss);
         cache.count_tenant(rules, key.as_bytes(), Outcome::Miss);
         if is_worth_noting(known.why) {
-            cache.note_uncached(&rules.tally, shared.route_of(&parts), known.why.as_str(), before);
+            cache.note_uncached(&rules.tally, shared.route_of(parts), known.why.as_str(), before);
         }
         if let Some(stats) = &stats {
             stats.outcome(Outcome::Miss);
@@ -175,9 +175,9 @@ fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked
                 account.stored = Some(Err(known.why));
             });
         }
-        keep_keyed_query(&mut parts, rules);
+        keep_keyed_query(parts, rules);
         let watch = Watch { key: hash(), facts };
-        return Looked::Uncacheable(parts, forward, known.why, watch);
+        return Looked::Uncacheable(forward, known.why, watch);
     }
     let mut ask = Box::new(Ask {
         shared: Arc::clone(shared),
@@ -194,11 +194,16 @@ fn miss<B>(shared: &Arc<Shared>, mut parts: Parts, missed: Missed<'_>) -> Looked
         compared: false,
         since: Moment::now(),
     });
-    let part = ask.join(&parts);
+    let part = ask.join(parts);
     if let Part::Leads(lead) = &part
-        && let Some(served) = ask.look_again(&parts, Some(lead))
+        && let Some(served) = ask.look_again(parts, Some(lead))
     {
         return Looked::Answered(served.response);
     }
-    Looked::Ask(ask, part, parts)
+    Looked::Ask(ask, part)
+}
+
+/// The request, of which nothing more is needed here.
+fn take(parts: &mut Parts) -> Parts {
+    std::mem::replace(parts, Request::new(()).into_parts().0)
 }

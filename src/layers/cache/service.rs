@@ -111,7 +111,7 @@ impl<S, R> CacheService<S, R> {
         &self,
         shared: &Arc<Shared>,
         passing: Option<Bypass>,
-        parts: Parts,
+        mut parts: Parts,
         body: ReqBody,
     ) -> ResponseFuture<S, ReqBody, ResBody>
     where
@@ -127,10 +127,10 @@ impl<S, R> CacheService<S, R> {
             Admission::Lookup(facts) => {
                 let content = Content::none(self.rebuild.clone());
                 let now = cache.now();
-                match look(shared, &self.inner, parts, facts, &key, now, &content) {
+                match look(shared, &self.inner, &mut parts, facts, &key, now, &content) {
                     Looked::Hit(entry) => ResponseFuture::hit(entry, now),
                     Looked::Answered(response) => ResponseFuture::ready(response),
-                    Looked::Uncacheable(parts, forward, why, watch) => {
+                    Looked::Uncacheable(forward, why, watch) => {
                         let request = Request::from_parts(parts, body);
                         ResponseFuture::pass(
                             self.inner.clone(),
@@ -138,7 +138,7 @@ impl<S, R> CacheService<S, R> {
                             Some(Aside::watch(shared, forward, why, watch)),
                         )
                     }
-                    Looked::Ask(ask, part, parts) => {
+                    Looked::Ask(ask, part) => {
                         ResponseFuture::exchange(exchange::start(ask, part, self.inner.clone(), parts, body, content))
                     }
                 }
@@ -158,7 +158,7 @@ impl<S, R> CacheService<S, R> {
     fn read_first<ReqBody, ResBody>(
         &self,
         shared: &Arc<Shared>,
-        parts: Parts,
+        mut parts: Parts,
         body: ReqBody,
         facts: Facts,
     ) -> ResponseFuture<S, ReqBody, ResBody>
@@ -179,15 +179,15 @@ impl<S, R> CacheService<S, R> {
                     let content = Content { rebuild, bytes };
                     match admit_with_content(&shared.rules, &parts, &content.bytes, facts, now) {
                         Err(reason) => (reason, content.body()),
-                        Ok((key, facts)) => match look(&shared, &inner, parts, facts, &key, now, &content) {
+                        Ok((key, facts)) => match look(&shared, &inner, &mut parts, facts, &key, now, &content) {
                             Looked::Hit(entry) => return Ok(whole(&entry, now, ResponseBody::of(&entry))),
                             Looked::Answered(response) => return Ok(response),
-                            Looked::Uncacheable(parts, forward, why, watch) => {
+                            Looked::Uncacheable(forward, why, watch) => {
                                 let request = Request::from_parts(parts, content.body());
                                 let aside = Aside::watch(&shared, forward, why, watch);
                                 return ResponseFuture::pass(inner, request, Some(aside)).await;
                             }
-                            Looked::Ask(ask, part, parts) => {
+                            Looked::Ask(ask, part) => {
                                 let body = content.body();
                                 return exchange::start(ask, part, inner, parts, body, content).await;
                             }

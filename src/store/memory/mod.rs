@@ -73,6 +73,14 @@ pub(crate) enum Found {
     Entry(Arc<Entry>),
 }
 
+impl Found {
+    /// What of a resource is held for a request.
+    #[inline]
+    fn of(selected: Option<Arc<Entry>>) -> Self {
+        selected.map_or(Self::OtherVariants, Self::Entry)
+    }
+}
+
 impl Memory {
     pub(crate) fn new(sizes: Sizes) -> Self {
         let tier = match sizes.tenant_share {

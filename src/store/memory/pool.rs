@@ -1,6 +1,9 @@
 //! Slots that share an amount of memory: the engine, and the locks under which a slot is changed.
 
-use super::{Found, Variant, slot::Slot};
+use super::{
+    Found, Variant,
+    slot::{Slot, Variants},
+};
 use crate::{
     entry::Entry,
     key::{Key, KeyBuf, KeyRef},
@@ -23,7 +26,7 @@ pub(super) type Hashes = rapidhash::fast::RandomState;
 
 /// Slots that share an amount of memory.
 pub(super) struct Pool {
-    slots: sync::Cache<Key, Arc<Slot>, Weigh, Hashes, Evictions>,
+    slots: sync::Cache<Key, Slot, Weigh, Hashes, Evictions>,
     /// A slot is read, changed and written back under the lock of its key. Reads take none.
     writing: Box<[Mutex<()>]>,
     hashes: Hashes,
@@ -52,20 +55,12 @@ impl Pool {
     /// The variant that a request selects.
     #[inline]
     pub(super) fn find(&self, key: &[u8], request: &HeaderMap) -> Found {
-        let Some(slot) = self.slots.get(&KeyRef(key)) else { return Found::Nothing };
-        match slot.select(request) {
-            Some(entry) => Found::Entry(Arc::clone(entry)),
-            None => Found::OtherVariants,
-        }
+        self.slots.get(&KeyRef(key)).map_or(Found::Nothing, |slot| Found::of(slot.select(request)))
     }
 
     /// The same, without counting as a use.
     pub(super) fn peek(&self, key: &[u8], request: &HeaderMap) -> Found {
-        let Some(slot) = self.slots.peek(&KeyRef(key)) else { return Found::Nothing };
-        match slot.select(request) {
-            Some(entry) => Found::Entry(Arc::clone(entry)),
-            None => Found::OtherVariants,
-        }
+        self.slots.peek(&KeyRef(key)).map_or(Found::Nothing, |slot| Found::of(slot.select(request)))
     }
 
     /// The fields that select the variants held under this key.
@@ -88,16 +83,13 @@ impl Pool {
         let _writing = self.write_lock(&key);
         let old = self.slots.peek(&KeyRef(key.as_bytes()));
         gone.keep(old.as_ref());
-        let mut slot = Slot::joining(old.as_deref(), entry, request, live)?;
+        let mut slot = Variants::joining(old.as_ref(), entry, request, live)?;
         slot.trim(max_variants, u64::MAX);
         let own = key.as_bytes().len() as u64;
         let old_weight = old.as_ref().map_or(0, |old| old.weight() + own);
         let ask = Ask { least: slot.youngest() + own, all: slot.weight() + own, old: old_weight };
         slot.trim(max_variants, room(ask)?.saturating_sub(own));
-        if let Some(old) = &old {
-            old.replace();
-        }
-        self.slots.insert_with_lifecycle(key, Arc::new(slot), &mut gone);
+        self.slots.insert_with_lifecycle(key, slot.into(), &mut gone);
         Ok(())
     }
 
@@ -112,15 +104,15 @@ impl Pool {
         }
         let Some(old) = self.slots.peek(&key) else { return true };
         gone.keep(Some(&old));
-        let rest = old.without(entry);
-        if rest.len() == 0 {
-            self.slots.remove(&key);
-        } else if rest.len() < old.len() {
-            // In place: what `each` has not yet seen it still will. Nothing to do if it was evicted meanwhile.
-            let mut owned = KeyBuf::default();
-            owned.encoded(key.0);
-            old.replace();
-            let _ = self.slots.replace_with_lifecycle(Key::from(&owned), Arc::new(rest), true, &mut gone);
+        match old.without(entry) {
+            None => drop(self.slots.remove(&key)),
+            Some(rest) if rest.len() < old.len() => {
+                // In place: what `each` has not yet seen it still will. Nothing to do if it was evicted meanwhile.
+                let mut owned = KeyBuf::default();
+                owned.encoded(key.0);
+                let _ = self.slots.replace_with_lifecycle(Key::from(&owned), rest, true, &mut gone);
+            }
+            Some(_) => {}
         }
         true
     }
@@ -166,7 +158,11 @@ impl Pool {
     /// Every entry held, for inspection.
     #[cfg(test)]
     pub(super) fn entries(&self) -> impl Iterator<Item = Arc<Entry>> {
-        self.slots.iter().flat_map(|(_, slot)| slot.entries().collect::<Vec<_>>())
+        let mut entries = Vec::new();
+        for (_, slot) in self.slots.iter() {
+            slot.each_variant(|_, entry| entries.push(Arc::clone(entry)));
+        }
+        entries.into_iter()
     }
 
     /// Changes how many bytes it may hold. Evicts what is too much.
@@ -211,8 +207,8 @@ pub(super) struct Weigh {
     pub(super) least: u64,
 }
 
-impl Weighter<Key, Arc<Slot>> for Weigh {
-    fn weight(&self, key: &Key, slot: &Arc<Slot>) -> u64 {
+impl Weighter<Key, Slot> for Weigh {
+    fn weight(&self, key: &Key, slot: &Slot) -> u64 {
         let least = self.least.saturating_mul(slot.len() as u64);
         (slot.weight() + key.as_bytes().len() as u64).max(least).max(1)
     }
@@ -226,11 +222,11 @@ pub(super) struct Evictions {
     pub(super) grave: Option<Arc<Grave>>,
 }
 
-impl Lifecycle<Key, Arc<Slot>> for Evictions {
+impl Lifecycle<Key, Slot> for Evictions {
     type RequestState = Gone;
 
-    fn on_evict(&self, gone: &mut Gone, _: Key, slot: Arc<Slot>) {
-        if !slot.is_replaced() {
+    fn on_evict(&self, gone: &mut Gone, _: Key, slot: Slot) {
+        if !gone.slots.iter().any(|replaced| replaced.is(&slot)) {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
         if gone.grave.is_none() {
@@ -244,12 +240,13 @@ impl Lifecycle<Key, Arc<Slot>> for Evictions {
 /// handler gave: so it goes when no lock is held. Made before a lock is taken, this is dropped after that.
 #[derive(Debug, Default)]
 pub(super) struct Gone {
-    slots: SmallVec<[Arc<Slot>; 2]>,
+    /// The first one may be replaced; the others are evicted.
+    slots: SmallVec<[Slot; 2]>,
     grave: Option<Arc<Grave>>,
 }
 
 impl Gone {
-    fn keep(&mut self, slot: Option<&Arc<Slot>>) {
+    fn keep(&mut self, slot: Option<&Slot>) {
         self.slots.extend(slot.cloned());
     }
 }
@@ -264,7 +261,7 @@ impl Drop for Gone {
 
 /// Holds what was evicted while locks were held that the engine knows nothing of.
 #[derive(Debug, Default)]
-pub(super) struct Grave(Mutex<Vec<Arc<Slot>>>);
+pub(super) struct Grave(Mutex<Vec<Slot>>);
 
 impl Grave {
     /// Empties it when the guard is dropped. Made before a lock is taken, that is after it.

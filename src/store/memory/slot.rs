@@ -7,20 +7,23 @@ use crate::{
 };
 use http::{HeaderMap, HeaderName};
 use smallvec::{SmallVec, smallvec};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 /// A resource. Never changed: another one takes its place.
+#[derive(Clone, Debug)]
+pub(super) enum Slot {
+    /// One response for all requests, as most are: found without a further step.
+    Plain(Arc<Entry>),
+    Varied(Arc<Variants>),
+}
+
+/// The variants of a resource.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct Variants {
     /// The union of what the variants nominate, sorted.
     nominated: Box<[HeaderName]>,
     variants: SmallVec<[Variant; 1]>,
     weight: u64,
-    /// Another one has taken its place, so it was not evicted.
-    replaced: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -30,31 +33,29 @@ struct Variant {
     entry: Arc<Entry>,
 }
 
-impl Slot {
+impl Variants {
     fn new(nominated: Box<[HeaderName]>, variants: SmallVec<[Variant; 1]>) -> Self {
-        let mut slot = Self { nominated, variants, weight: 0, replaced: AtomicBool::new(false) };
-        slot.weigh();
-        slot
+        let mut all = Self { nominated, variants, weight: 0 };
+        all.weigh();
+        all
     }
 
-    /// The slot after this entry has joined it. Variants that are stored under fewer fields than are nominated now would
-    /// match requests that differ in the new ones: they go.
+    /// Those of a slot after this entry has joined them. What is stored under fewer fields than are nominated now would
+    /// match requests that differ in the new ones: it goes.
     pub(super) fn joining(
-        old: Option<&Self>,
+        old: Option<&Slot>,
         entry: Arc<Entry>,
         request: &HeaderMap,
         live: impl Fn(&Entry) -> bool,
     ) -> Result<Self, NotStored> {
-        let mut variants: SmallVec<[Variant; 1]> = match old {
-            Some(old) => old.variants.iter().filter(|variant| live(&variant.entry)).cloned().collect(),
-            None => SmallVec::new(),
-        };
+        let mut variants = old.map(Slot::variants).unwrap_or_default();
+        variants.retain(|variant| live(&variant.entry));
         let mut nominated: Vec<HeaderName> = entry.nominated.to_vec();
         if let Some(old) = old.filter(|_| !variants.is_empty()) {
-            nominated.extend(old.nominated.iter().cloned());
+            nominated.extend(old.nominated().iter().cloned());
             nominated.sort_by(|a, b| a.as_str().cmp(b.as_str()));
             nominated.dedup();
-            if nominated.len() > old.nominated.len() {
+            if nominated.len() > old.nominated().len() {
                 if variants.iter().any(|variant| is_younger(&variant.entry, &entry)) {
                     return Err(NotStored::Superseded);
                 }
@@ -72,11 +73,6 @@ impl Slot {
         Ok(Self::new(nominated.into(), variants))
     }
 
-    pub(super) fn without(&self, entry: &Arc<Entry>) -> Self {
-        let rest = self.variants.iter().filter(|variant| !Arc::ptr_eq(&variant.entry, entry)).cloned().collect();
-        Self::new(self.nominated.clone(), rest)
-    }
-
     /// Drops the oldest variants until both limits hold. The youngest, which is last, stays.
     pub(super) fn trim(&mut self, max_variants: usize, max_weight: u64) {
         while self.variants.len() > 1 && (self.variants.len() > max_variants || self.weight > max_weight) {
@@ -85,28 +81,8 @@ impl Slot {
         }
     }
 
-    /// The variant that a request selects.
-    #[inline]
-    pub(super) fn select(&self, request: &HeaderMap) -> Option<&Arc<Entry>> {
-        self.position(request).map(|position| &self.variants[position].entry)
-    }
-
-    #[inline]
-    fn position(&self, request: &HeaderMap) -> Option<usize> {
-        if self.nominated.is_empty() {
-            return (!self.variants.is_empty()).then_some(0);
-        }
-        let selecting = selecting_values(&self.nominated, request);
-        self.variants.iter().position(|variant| variant.selecting == selecting)
-    }
-
     fn weigh(&mut self) {
         self.weight = self.variants.iter().map(Variant::weight).sum();
-    }
-
-    /// The fields that select a variant.
-    pub(super) fn nominated(&self) -> &[HeaderName] {
-        &self.nominated
     }
 
     /// Bytes held, as weighed.
@@ -118,34 +94,93 @@ impl Slot {
     pub(super) fn youngest(&self) -> u64 {
         self.variants.last().map_or(0, Variant::weight)
     }
+}
+
+/// Without any field that tells variants apart there is one, or none.
+impl From<Variants> for Slot {
+    fn from(all: Variants) -> Self {
+        match &all.variants[..] {
+            [only] if all.nominated.is_empty() => Self::Plain(Arc::clone(&only.entry)),
+            _ => Self::Varied(Arc::new(all)),
+        }
+    }
+}
+
+impl Slot {
+    fn variants(&self) -> SmallVec<[Variant; 1]> {
+        match self {
+            Self::Plain(entry) => smallvec![Variant { selecting: SmallVec::new(), entry: Arc::clone(entry) }],
+            Self::Varied(all) => all.variants.clone(),
+        }
+    }
+
+    /// What is left without this entry, if anything is.
+    pub(super) fn without(&self, entry: &Arc<Entry>) -> Option<Self> {
+        let mut rest = self.variants();
+        rest.retain(|variant| !Arc::ptr_eq(&variant.entry, entry));
+        (!rest.is_empty()).then(|| Variants::new(self.nominated().into(), rest).into())
+    }
+
+    /// The variant that a request selects.
+    #[inline]
+    pub(super) fn select(self, request: &HeaderMap) -> Option<Arc<Entry>> {
+        match self {
+            Self::Plain(entry) => Some(entry),
+            Self::Varied(all) => {
+                let selecting = selecting_values(&all.nominated, request);
+                let selected = all.variants.iter().find(|variant| variant.selecting == selecting);
+                selected.map(|variant| Arc::clone(&variant.entry))
+            }
+        }
+    }
+
+    /// The fields that select a variant.
+    pub(super) fn nominated(&self) -> &[HeaderName] {
+        match self {
+            Self::Plain(_) => &[],
+            Self::Varied(all) => &all.nominated,
+        }
+    }
+
+    /// Bytes held, as weighed.
+    pub(super) fn weight(&self) -> u64 {
+        match self {
+            Self::Plain(entry) => entry.weight(),
+            Self::Varied(all) => all.weight,
+        }
+    }
 
     /// How many variants there are.
     pub(super) fn len(&self) -> usize {
-        self.variants.len()
+        match self {
+            Self::Plain(_) => 1,
+            Self::Varied(all) => all.variants.len(),
+        }
     }
 
     /// Whether a variant can still be of use.
     pub(super) fn is_of_use(&self, useful: &impl Fn(&Entry) -> bool) -> bool {
-        self.variants.iter().any(|variant| useful(&variant.entry))
+        match self {
+            Self::Plain(entry) => useful(entry),
+            Self::Varied(all) => all.variants.iter().any(|variant| useful(&variant.entry)),
+        }
     }
 
     /// Calls this with every variant, and with what selects it.
     pub(super) fn each_variant(&self, mut see: impl FnMut(&[u8], &Arc<Entry>)) {
-        self.variants.iter().for_each(|variant| see(&variant.selecting, &variant.entry));
+        match self {
+            Self::Plain(entry) => see(&[], entry),
+            Self::Varied(all) => all.variants.iter().for_each(|variant| see(&variant.selecting, &variant.entry)),
+        }
     }
 
-    /// Takes note that another one takes its place.
-    pub(super) fn replace(&self) {
-        self.replaced.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_replaced(&self) -> bool {
-        self.replaced.load(Ordering::Relaxed)
-    }
-
-    #[cfg(test)]
-    pub(super) fn entries(&self) -> impl Iterator<Item = Arc<Entry>> {
-        self.variants.iter().map(|variant| Arc::clone(&variant.entry))
+    /// Whether both are the same one, not only alike.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain(one), Self::Plain(other)) => Arc::ptr_eq(one, other),
+            (Self::Varied(one), Self::Varied(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
     }
 }
 
