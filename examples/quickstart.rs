@@ -45,8 +45,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let dashboards = dashboards.per_tenant().depends_on(["Product"]);
     // What belongs to one user: 30 minutes, and nobody else gets it.
     let own = Policy::preset(Preset::User).per_user();
-    // Products are the same for everybody, and stay until somebody changes them.
+    // Products are the same for everybody, and stay until somebody changes them. That one is not there is soon asked again:
+    // without this, a 404 would stay as long as a product.
     let products = Policy::named("products").fresh_for(60 * MINUTE).ignore_query().shared();
+    let products = products.status_lifetime(StatusCode::NOT_FOUND, Duration::from_secs(10));
     // Their list, until any of them changes.
     let lists = Policy::named("lists").fresh_for(60 * MINUTE).ignore_query().shared().depends_on(["Product"]);
 
@@ -184,7 +186,7 @@ async fn count_queries(State(shop): State<Shop>) -> String {
 
 async fn show_stats(State(shop): State<Shop>) -> String {
     let stats = shop.cache.stats();
-    format!("{stats:#?}\n{:.0} % answered from the cache\n", 100.0 * stats.hit_ratio())
+    format!("{stats:#?}\n{:.0} % answered from the cache\n", 100.0 * stats.lookup_hit_ratio())
 }
 
 #[derive(Clone)]
@@ -288,6 +290,9 @@ A product: whole, not modified, its first 10 bytes. The last two come from the c
   curl -i http://HOST/products/1 -H 'If-None-Match: \"1-1\"'
   curl -i http://HOST/products/1 -r 0-9
 
+A product that is not there: that is known for 10 seconds, and no longer.
+  curl -i http://HOST/products/9
+
 A new price: the product, the list and the dashboard are out of the cache.
   curl -i http://HOST/products/1 -d 2990
   curl -i http://HOST/products/1
@@ -299,7 +304,7 @@ What the cache has done, and what can be done about it, in a browser; the token 
 The same in a terminal:
   export LARDER_URL=http://HOST/admin/cache LARDER_TOKEN=SECRET
   cargo run -p larder --features cli --bin larder -- status
-  cargo run -p larder --features cli --bin larder -- explain /dashboard --tenant 2 --policy dashboard
+  cargo run -p larder --features cli --bin larder -- explain /dashboard --tenant 2
 
 By numbers:
   curl http://HOST/stats

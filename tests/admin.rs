@@ -7,8 +7,14 @@ mod access;
 mod actions;
 #[path = "admin/entries.rs"]
 mod entries;
+#[path = "admin/explaining.rs"]
+mod explaining;
+#[path = "admin/failing.rs"]
+mod failing;
 #[path = "admin/figures.rs"]
 mod figures;
+#[path = "admin/findings.rs"]
+mod findings;
 #[path = "admin/mounted.rs"]
 mod mounted;
 #[path = "admin/names.rs"]

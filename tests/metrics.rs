@@ -5,7 +5,7 @@ use axum::{Router, body::Body, routing::get};
 use http::{Request, Response, StatusCode};
 use larder::{
     Cache, CacheLayer, Caches, Event, HistorySpan, Identity, Observe, Outcome, Policy, PolicyKind, PolicyTable,
-    Selector, Value, test_util,
+    Selector, Value, prometheus, test_util,
 };
 use std::{
     sync::{Arc, Mutex},
@@ -60,7 +60,7 @@ async fn each_policy_and_tenant_has_its_own() {
     assert_eq!(things.total.bypass_reasons.get("identity-missing"), Some(&1));
     assert_eq!((things.kind, things.route.as_deref()), (PolicyKind::Response, Some("/x/{id}")));
     assert_eq!((things.entries, things.windows.minute.hits), (2, 2));
-    assert!((things.total.hit_ratio() - 0.5).abs() < 1e-9 && (things.total.request_hit_ratio() - 0.4).abs() < 1e-9);
+    assert!((things.total.lookup_hit_ratio() - 0.5).abs() < 1e-9 && (things.total.hit_ratio() - 0.4).abs() < 1e-9);
     let rest = metrics.policies.iter().find(|policy| policy.name == "rest").unwrap();
     assert_eq!(rest.total.not_stored_reasons.get("set-cookie"), Some(&1));
 
@@ -186,6 +186,52 @@ async fn history_goes_by_itself() {
     assert_eq!(cache.metrics().policies[0].name, "policy-1");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_policy_is_that_of_the_newest_layer() {
+    let cache = Cache::in_memory(1 << 20);
+    let policy = |ratio: f64| Policy::named("x").fresh_for(MINUTE).objective(ratio, MINUTE);
+    let wanted = || cache.metrics().policies[0].objective.unwrap().lookup_hit_ratio;
+    let table = PolicyTable::new().route("/new", policy(0.7));
+    let old = CacheLayer::new(&cache, policy(0.5));
+    assert_eq!(wanted(), 0.5);
+    let new = CacheLayer::new(&cache, table);
+    assert_eq!((wanted(), cache.metrics().policies[0].route.as_deref()), (0.7, Some("/new")));
+    assert_eq!(cache.metrics().policies.len(), 1, "they are counted together");
+    // The one that is left is in force again.
+    drop(new);
+    assert_eq!((wanted(), cache.metrics().policies[0].route.as_deref()), (0.5, None));
+    drop(old);
+    assert_eq!(wanted(), 0.7, "what is known of the newest one stays");
+    let (again, (parts, ())) = (CacheLayer::new(&cache, policy(0.9)), Request::get("/").body(()).unwrap().into_parts());
+    assert_eq!(wanted(), 0.9);
+    assert!(cache.explain_under("x", &parts).is_some());
+    drop(again);
+    assert!(cache.explain_under("x", &parts).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_many_to_be_told_apart_is_one_row() {
+    let cache = Cache::in_memory(1 << 20);
+    let policy = |name: String| Policy::named(name).fresh_for(MINUTE);
+    let layers: Vec<_> = (0..1024).map(|number| CacheLayer::new(&cache, policy(number.to_string()))).collect();
+    for (name, path) in [("one-more", "/x/1"), ("another", "/x/2"), ("others", "/x/3")] {
+        let mut app = app(&cache, policy(name.to_owned()));
+        ask(&mut app, path, None).await;
+        ask(&mut app, path, None).await;
+    }
+    let metrics = cache.metrics();
+    let others = metrics.policies.last().unwrap();
+    assert_eq!((metrics.policies.len(), &*others.name, others.route.as_deref()), (1025, "(others)", None));
+    assert_eq!((others.total.misses, others.total.hits, others.entries), (3, 3, 3));
+    assert_eq!((metrics.total.requests(), metrics.windows.minute.requests()), (6, 6));
+    let text = prometheus([&cache]);
+    let lines: Vec<_> =
+        text.lines().filter(|line| line.contains("(others)") && line.contains("outcome=\"hit\"")).collect();
+    let expected = "http_cache_requests_total{cache=\"default\",policy=\"(others)\",outcome=\"hit\",reason=\"\"} 3";
+    assert_eq!(lines, [expected]);
+    drop(layers);
+}
+
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Vec<String>>>);
 
@@ -240,14 +286,14 @@ async fn prometheus_reads_it() {
         ask(&mut app, "/x/secret-path", Some("secret-tenant")).await;
     }
     ask(&mut app, "/x/1", None).await;
-    let text = larder::prometheus(caches.iter().map(|(_, cache)| cache));
+    let text = prometheus(caches.iter().map(|(_, cache)| cache));
     for line in [
         "# TYPE http_cache_requests_total counter",
         "http_cache_requests_total{cache=\"api\",policy=\"x\",outcome=\"hit\",reason=\"\"} 2",
         "http_cache_requests_total{cache=\"api\",policy=\"x\",outcome=\"bypass\",reason=\"identity-missing\"} 1",
         "http_cache_fill_seconds_count{cache=\"api\",policy=\"x\"} 1",
         "http_cache_fill_seconds_bucket{cache=\"api\",policy=\"x\",le=\"+Inf\"} 1",
-        "http_cache_objective_hit_ratio{cache=\"api\",policy=\"x\"} 0.5",
+        "http_cache_objective_lookup_hit_ratio{cache=\"api\",policy=\"x\"} 0.5",
         "http_cache_memory_limit_bytes{cache=\"page\"} 67108864",
         "http_cache_entries{cache=\"api\",policy=\"x\"} 1",
     ] {
@@ -275,7 +321,7 @@ async fn no_series_is_told_twice() {
     let mut app = app(&one, Policy::named("x").fresh_for(MINUTE));
     ask(&mut app, "/x/1", None).await;
     one.value(&NAMESAKE).put(7);
-    let text = larder::prometheus([&one, &other]);
+    let text = prometheus([&one, &other]);
     let mut seen = std::collections::HashSet::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (series, _) = line.rsplit_once(' ').unwrap();

@@ -161,12 +161,73 @@ async fn a_report_compares_with_the_one_before() {
     assert_eq!((second.counts.hits, second.counts.misses), (0, 60), "since the first one");
     assert_eq!(second.at.duration_since(second.since).unwrap(), Duration::from_secs(3600));
     let texts: Vec<_> = second.regressions.iter().map(|one| &*one.text).collect();
-    assert!(texts.iter().any(|text| text.starts_with("hit ratio fell from 0.99 to 0.00")), "{texts:?}");
+    assert!(texts.iter().any(|text| text.starts_with("lookup hit ratio fell from 99 % to 0 %")), "{texts:?}");
     assert!(texts.iter().any(|text| text.starts_with("fills take 3")), "{texts:?}");
     assert_eq!(second.bottlenecks[0].0, "shop");
     let text = second.to_string();
-    assert!(text.contains("cache default, the last 1.0 h: 60 requests, 0 % of lookups from the cache"), "{text}");
+    let first_line = "cache default, the last 1.0 h: 60 requests, 0 bypassed, hit ratio 0 %, lookup hit ratio 0 %\n";
+    assert!(text.starts_with(first_line), "{text}");
+    assert!(second.bottlenecks[0].1.starts_with("60 fills took"), "{text}");
     assert!(Arc::ptr_eq(&cache.last_report().unwrap(), &second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_period_is_told_in_a_unit_that_fits() {
+    let (cache, clock) = test_util::cache();
+    let mut app = app(&cache, Policy::named("shop").fresh_for(MINUTE));
+    ask(&mut app, "/same/1", None).await;
+    for (seconds, told) in [
+        (0, "the last 0 s: 1 request, 0 bypassed"),
+        (59, "the last 59 s: 0 requests"),
+        (60, "the last 1 min: 0 requests"),
+        (3599, "the last 59 min: 0 requests"),
+        (3600, "the last 1.0 h: 0 requests"),
+        (6 * 3600, "the last 6.0 h: 0 requests"),
+    ] {
+        clock.advance(Duration::from_secs(seconds));
+        let text = cache.report().to_string();
+        assert!(text.starts_with(&format!("cache default, {told}")), "{text}");
+    }
+}
+
+/// What is missed is told, and what is met is not.
+#[tokio::test(start_paused = true)]
+async fn an_objective_that_is_missed_is_told_plainly() {
+    let missed = async |objective: (f64, Duration)| {
+        let (cache, _) = test_util::cache();
+        let mut app = app(&cache, Policy::named("shop").fresh_for(60 * MINUTE).objective(objective.0, objective.1));
+        for id in 0..10 {
+            for _ in 0..2 {
+                ask(&mut app, &format!("/slow/{id}"), None).await;
+            }
+        }
+        of(&cache.advice(), AdviceKind::ObjectiveMissed).map(|advice| advice.text.clone())
+    };
+    let ratio = "in the last five minutes the lookup hit ratio was 50 %, and 80 % is wanted";
+    let slow = "50 % of lookups took longer than 100.0ms, and 5 % may";
+    assert_eq!(missed((0.8, MINUTE)).await.as_deref(), Some(ratio));
+    assert_eq!(missed((0.5, Duration::from_millis(100))).await, Some(format!("in the last five minutes {slow}")));
+    assert_eq!(missed((0.8, Duration::from_millis(100))).await, Some(format!("{ratio}; {slow}")));
+    assert_eq!(missed((0.5, MINUTE)).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_end_with_their_cache() {
+    let cache = Cache::in_memory(1 << 20);
+    let (held, told) = (Arc::new(()), Arc::new(AtomicU64::new(0)));
+    let (guard, count) = (Arc::clone(&held), Arc::clone(&told));
+    let tell = move |_: &larder::Report| {
+        let _ = &guard;
+        count.fetch_add(1, Ordering::Relaxed);
+    };
+    let reporting = Reporter::new(&cache).every(MINUTE).tell(tell).start().unwrap();
+    tokio::time::sleep(MINUTE + Duration::from_secs(1)).await;
+    assert_eq!((told.load(Ordering::Relaxed), Arc::strong_count(&held)), (1, 2));
+    drop(cache);
+    // Long before the next one is due.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(Arc::strong_count(&held), 1, "the task is gone, with all that it held");
+    reporting.stop();
 }
 
 #[tokio::test(start_paused = true)]

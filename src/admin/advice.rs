@@ -32,11 +32,11 @@ fn of(name: &str, report: &Report) -> Value {
         "cache": name,
         "at": seconds(report.at),
         "since": seconds(report.since),
-        "text": report.to_string(),
+        "text": Report { cache: name.to_owned(), ..report.clone() }.to_string(),
         "coverage": report.coverage.iter().map(|row| json!({
-            "tenant": row.tenant, "entries": row.entries, "hit_ratio": row.hit_ratio,
+            "tenant": row.tenant, "entries": row.entries, "lookup_hit_ratio": row.lookup_hit_ratio,
         })).collect::<Vec<_>>(),
-        "effectiveness": tally(&report.counts, (0, 0)),
+        "effectiveness": tally(&report.counts, None),
         "bottlenecks": report.bottlenecks.iter().map(|(policy, text)| json!({
             "policy": policy, "text": text,
         })).collect::<Vec<_>>(),

@@ -96,6 +96,11 @@ impl Failure {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "this has failed, and the log of the application tells why")
     }
 
+    /// Whether that is why.
+    pub(super) fn is_broken(&self) -> bool {
+        self.status == StatusCode::INTERNAL_SERVER_ERROR
+    }
+
     pub(super) fn method(method: &Method, allow: &'static str) -> Self {
         let text = format!("{method} is not for this path: {allow}");
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, text) }

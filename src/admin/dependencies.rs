@@ -39,7 +39,7 @@ impl Graph {
             }
         }
         for page in cache.pages().iter().filter(|page| page.kind == PolicyKind::Response) {
-            let Some(policy) = &page.policy else { continue };
+            let Some(policy) = page.policy() else { continue };
             graph.thing((kind_of(page.kind), page.name().to_owned()), &policy.depends_on, &policy.tags);
         }
         for value in cache.declared_values() {

@@ -5,56 +5,58 @@ use super::{
     query::{short, wrong},
     service::Asked,
 };
-use crate::{Cache, Explanation, Identity, Outcome};
+use crate::{Bypass, Explanation, Identity, Outcome};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header::HOST, request::Parts};
+use serde_json::json;
 
 pub(super) fn told(asked: &Asked<'_>) -> Told {
     let (name, cache) = asked.cache()?;
     let parts = request(asked)?;
-    let why = match asked.query.get("policy")? {
+    let mut all = match asked.query.get("policy")? {
         Some(policy) => {
             let why = cache.explain_under(policy, &parts);
-            why.ok_or_else(|| Failure::not_found(format!("no layer over this cache has a policy `{}`", short(policy))))?
+            let none = || Failure::not_found(format!("no layer over this cache has a policy `{}`", short(policy)));
+            vec![why.ok_or_else(none)?]
         }
-        None => the_one(cache, &parts)?,
+        None => candidates(cache.explain(&parts)),
     };
-    // What is kept for others too tells what they have asked for.
-    if let Some(own) = &asked.access.tenant
-        && why.key().is_some()
-        && why.tenant() != Some(own)
-    {
-        let text = format!("access is limited to tenant `{own}`, and what answers this request is not keyed on it");
-        return Err(Failure::forbidden(text));
+    if all.is_empty() {
+        return Err(Failure::not_found("no layer over this cache has a policy for this request"));
     }
-    Ok(Answer::of("application/json", why.in_cache(name).to_json()))
+    let found = all.len();
+    // What is kept for others too tells what they have asked for.
+    if let Some(own) = &asked.access.tenant {
+        all.retain(|why| why.key().is_none() || why.tenant() == Some(own));
+        if all.is_empty() {
+            let text = format!("access is limited to tenant `{own}`, and what answers this request is not keyed on it");
+            return Err(Failure::forbidden(text));
+        }
+    }
+    all.truncate(MOST);
+    let omitted = found - all.len();
+    let told: Vec<_> = all.into_iter().map(|why| why.in_cache(name).json()).collect();
+    Ok(Answer::json(&json!({ "cache": name, "explanations": told, "omitted": omitted })))
 }
 
-/// What the layer that takes part would do, if it can be told which one that is.
-fn the_one(cache: &Cache, parts: &Parts) -> Result<Explanation, Failure> {
-    let mut all = cache.explain(parts);
-    if all.len() > 1 {
-        let taking_part = all.iter().filter(|why| why.outcome() != Outcome::Bypass).count();
-        if taking_part > 0 {
-            all.retain(|why| why.outcome() != Outcome::Bypass);
-        }
-        // What is stored was stored by the layer that the request comes to.
-        let is_stored =
-            |why: &Explanation| !matches!(why.outcome(), Outcome::Bypass | Outcome::Miss | Outcome::Collapsed);
-        if all.iter().any(is_stored) {
-            all.retain(is_stored);
-        }
-        // Layers that agree on the key are one.
-        all.dedup_by(|a, b| a.key().is_some() && a.key() == b.key());
+/// Which layer a request comes to only the router knows. What is stored tells: it was stored by the layer that the request
+/// comes to. Else all that may be are left, each policy once; those that take part come first.
+fn candidates(mut all: Vec<Explanation>) -> Vec<Explanation> {
+    if all.iter().any(Explanation::is_own) {
+        all.retain(Explanation::is_own);
     }
-    let names: Vec<_> = all.iter().map(|why| why.policy().unwrap_or("one without a name").to_owned()).collect();
-    match (all.pop(), names.len()) {
-        (Some(why), 1) => Ok(why),
-        (None, _) => Err(Failure::not_found("no layer over this cache has a policy for this request")),
-        _ => Err(Failure::bad(format!(
-            "only the router knows which layer this request comes to: name the policy that is meant, one of {}",
-            names.join(", ")
-        ))),
+    let is_for_others = |why: &Explanation| why.reason() == Some(Bypass::Method.as_str());
+    if !all.iter().all(is_for_others) {
+        all.retain(|why| !is_for_others(why));
     }
+    let mut seen: Vec<Explanation> = Vec::new();
+    for why in all {
+        let is_same = |other: &Explanation| other.called().is_some() && *other == why;
+        if !seen.iter().any(is_same) {
+            seen.push(why);
+        }
+    }
+    seen.sort_by_key(|why| why.outcome() == Outcome::Bypass);
+    seen
 }
 
 /// The request that is meant. Without a host it is one to the host that this question came to.
@@ -94,3 +96,6 @@ fn request(asked: &Asked<'_>) -> Result<Parts, Failure> {
     }
     Ok(parts)
 }
+
+/// So many are told.
+const MOST: usize = 32;

@@ -13,6 +13,7 @@ use crate::{Cache, InvalidateError};
 use http::{Method, request::Parts};
 use http_body::Body;
 use serde_json::{Map, Value, json};
+use std::mem;
 
 /// An action under way, and what the trail will say of it.
 #[derive(Debug)]
@@ -22,6 +23,15 @@ pub(super) struct Acting {
     pub(super) note: Action,
     /// What changes nothing is not recorded.
     pub(super) only_asks: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Asked,
+    Begun,
+    /// It is in the trail, if it is to be.
+    Over,
 }
 
 /// Does what a POST wants.
@@ -39,13 +49,14 @@ pub(super) async fn manage<B: Body + Send + 'static>(
         _ => return Err(Failure::method(&Method::POST, api.allows())),
     };
     let note = Action { action, by: access.name().to_owned(), tenant: access.tenant.clone(), ..Action::default() };
-    let mut acting = Acting { admin, access, note, only_asks: false };
+    let mut acting = Acting { admin, access, note, only_asks: false, stage: Stage::Asked };
     let asked = acting.asked(parts, body).await;
     let body = match asked {
         Ok(body) => body,
         Err(failure) => return acting.ended(Err(failure)),
     };
     // Once begun it goes on to its end, and into the trail, whoever goes away meanwhile.
+    acting.stage = Stage::Begun;
     let work = async move {
         let told = match api {
             Api::Clear => acting.clear(&body).await,
@@ -77,16 +88,15 @@ impl Acting {
 
     /// It is over, and recorded.
     fn ended(mut self, told: Told) -> Told {
-        if let Err(failure) = &told {
-            self.note.outcome = format!("refused: {}", failure.text);
-        } else if self.only_asks {
-            return told;
-        } else if self.note.outcome.is_empty() {
-            "ok".clone_into(&mut self.note.outcome);
+        self.stage = Stage::Over;
+        match &told {
+            Err(failure) if failure.is_broken() => FAILED.clone_into(&mut self.note.outcome),
+            Err(failure) => self.note.outcome = format!("refused: {}", failure.text),
+            Ok(_) if self.only_asks => return told,
+            Ok(_) if self.note.outcome.is_empty() => "ok".clone_into(&mut self.note.outcome),
+            Ok(_) => {}
         }
-        let now = self.admin.caches.iter().map(|(_, cache)| cache.now().as_unix_millis()).max();
-        self.note.at_millis = now.unwrap_or(0);
-        self.admin.trail.record(self.note, self.admin.log_details);
+        self.admin.record(mem::take(&mut self.note));
         told
     }
 
@@ -136,7 +146,10 @@ impl Acting {
         // First, so that what is being made is not stored afterwards.
         let done = cache.bump_version().await.map(drop);
         let emptied = cache.clone();
-        crate::timer::aside(move || emptied.clear()).await;
+        let is_emptied = crate::timer::aside(move || emptied.clear()).await.is_some();
+        if !is_emptied {
+            return Err(Failure::broken());
+        }
         self.note.hits = Some(entries);
         self.confirmed(done, json!({ "cache": name, "cleared": true, "entries": entries }))
     }
@@ -158,6 +171,27 @@ impl Acting {
         }
     }
 }
+
+impl Drop for Acting {
+    /// It did not come to its end: something has panicked, or the runtime has gone.
+    fn drop(&mut self) {
+        if self.stage == Stage::Begun && !self.only_asks {
+            FAILED.clone_into(&mut self.note.outcome);
+            self.admin.record(mem::take(&mut self.note));
+        }
+    }
+}
+
+impl Admin {
+    /// Puts an action into the trail, with the time.
+    pub(super) fn record(&self, note: Action) {
+        let now = self.caches.iter().map(|(_, cache)| cache.now().as_unix_millis()).max();
+        self.trail.record(Action { at_millis: now.unwrap_or(0), ..note }, self.log_details);
+    }
+}
+
+/// The outcome of what did not come to its end.
+pub(super) const FAILED: &str = "failed";
 
 /// A name that is misspelt must not widen what is done.
 pub(super) fn only_members(body: &Map<String, Value>, members: &[&str]) -> Result<(), Failure> {

@@ -24,7 +24,7 @@ fn cache_metrics(name: &str, cache: &Cache, tenant: Option<&str>) -> Value {
     let tenants = tenants.map(|row| {
         json!({
             "name": row.name,
-            "total": tally(&row.total, (0, 0)),
+            "total": tally(&row.total, None),
             "windows": windows(&row.windows),
             "entries": row.entries,
             "entry_bytes": row.bytes,
@@ -34,7 +34,7 @@ fn cache_metrics(name: &str, cache: &Cache, tenant: Option<&str>) -> Value {
     if tenant.is_some() {
         // All that is told of this one alone.
         let own = tenants.first();
-        let none = || (tally(&Counts::default(), (0, 0)), windows(&Windows::default()));
+        let none = || (tally(&Counts::default(), None), windows(&Windows::default()));
         let (total, windows) = own.map_or_else(none, |own| (own["total"].clone(), own["windows"].clone()));
         return json!({
             "name": name, "total": total, "windows": windows, "tenants": tenants,
@@ -44,7 +44,7 @@ fn cache_metrics(name: &str, cache: &Cache, tenant: Option<&str>) -> Value {
     let stats = cache.stats();
     json!({
         "name": name,
-        "total": tally(&metrics.total, (stats.evictions, stats.invalidations)),
+        "total": tally(&metrics.total, Some((stats.evictions, stats.invalidations))),
         "windows": cache_windows(cache, &metrics),
         "policies": metrics.policies.iter().map(policy).collect::<Vec<_>>(),
         "tenants": tenants,
@@ -62,14 +62,14 @@ fn cache_metrics(name: &str, cache: &Cache, tenant: Option<&str>) -> Value {
 
 fn policy(row: &PolicyMetrics) -> Value {
     let objective = row.objective.map(|objective| {
-        json!({ "hit_ratio": objective.hit_ratio, "p95_seconds": objective.p95.as_secs_f64(), "met": row.met })
+        json!({ "lookup_hit_ratio": objective.lookup_hit_ratio, "p95_seconds": objective.p95.as_secs_f64(), "met": row.met })
     });
     json!({
         "name": row.name,
         "kind": kind(row.kind),
         "route": row.route,
         "objective": objective,
-        "total": tally(&row.total, (0, 0)),
+        "total": tally(&row.total, None),
         "windows": windows(&row.windows),
         "entries": row.entries,
         "entry_bytes": row.bytes,
@@ -82,9 +82,9 @@ fn holding(holding: &Holding) -> Value {
 
 fn windows(windows: &Windows) -> Value {
     json!({
-        "1m": tally(&windows.minute, (0, 0)),
-        "5m": tally(&windows.five_minutes, (0, 0)),
-        "1h": tally(&windows.hour, (0, 0)),
+        "1m": tally(&windows.minute, None),
+        "5m": tally(&windows.five_minutes, None),
+        "1h": tally(&windows.hour, None),
     })
 }
 
@@ -99,14 +99,15 @@ fn cache_windows(cache: &Cache, metrics: &Metrics) -> Value {
     };
     let Windows { minute, five_minutes, hour, .. } = &metrics.windows;
     json!({
-        "1m": tally(minute, within(60)),
-        "5m": tally(five_minutes, within(300)),
-        "1h": tally(hour, within(3600)),
+        "1m": tally(minute, Some(within(60))),
+        "5m": tally(five_minutes, Some(within(300))),
+        "1h": tally(hour, Some(within(3600))),
     })
 }
 
-/// A tally. Only that of a whole cache has evictions and invalidations.
-pub(super) fn tally(counts: &Counts, (evictions, invalidations): (u64, u64)) -> Value {
+/// A tally. Evictions and invalidations are counted of a whole cache alone, and null elsewhere.
+pub(super) fn tally(counts: &Counts, removed: Option<(u64, u64)>) -> Value {
+    let (evictions, invalidations) = removed.unzip();
     json!({
         "hits": counts.hits,
         "stale": counts.stale,
@@ -121,8 +122,8 @@ pub(super) fn tally(counts: &Counts, (evictions, invalidations): (u64, u64)) -> 
         "timeouts": counts.timeouts,
         "invalidations": invalidations,
         "evictions": evictions,
+        "lookup_hit_ratio": counts.lookup_hit_ratio(),
         "hit_ratio": counts.hit_ratio(),
-        "request_hit_ratio": counts.request_hit_ratio(),
         "saved_seconds": counts.saved.as_secs_f64(),
         "saved_bytes": counts.saved_bytes,
         "hit_latency": latency(&counts.hit_time),

@@ -17,14 +17,14 @@ pub(super) fn told(asked: &Asked<'_>) -> Told {
 fn policies(cache: &Cache) -> Vec<Value> {
     let pages = cache.pages();
     let responses = pages.iter().filter_map(|page| {
-        let policy = page.policy.as_ref()?;
+        let policy = page.policy()?;
         let objective = policy
             .objective
-            .map(|objective| json!({ "hit_ratio": objective.hit_ratio, "p95_seconds": objective.p95.as_secs_f64() }));
+            .map(|objective| json!({ "lookup_hit_ratio": objective.lookup_hit_ratio, "p95_seconds": objective.p95.as_secs_f64() }));
         Some(json!({
             "name": page.name(),
             "kind": kind(page.kind),
-            "route": page.route,
+            "route": policy.route,
             "settings": policy.effective.rows().map(setting).collect::<Vec<_>>(),
             "depends_on": policy.depends_on,
             "tags": policy.tags,

@@ -34,13 +34,16 @@ pub(super) async fn told(asked: &Asked<'_>) -> Told {
 
 fn of(name: &str, cache: &Cache, tenant: Option<&str>, warmer: &Value) -> Value {
     let problems = cache.problems();
+    // What is found wrong is no fault of this process: it is told, and keeps no balancer away. It is about all tenants.
+    let findings = if tenant.is_some() { Vec::new() } else { cache.findings() };
+    let health = if problems.is_empty() { "healthy" } else { "degraded" };
     let stats = cache.stats();
     let mut told = json!({
         "name": name,
         "namespace": cache.namespace(),
         "version": cache.version(),
-        "health": if problems.is_empty() { "healthy" } else { "degraded" },
-        "problems": problems,
+        "health": health,
+        "problems": problems.into_iter().chain(findings).collect::<Vec<_>>(),
         "memory": {
             "used_bytes": stats.bytes,
             "limit_bytes": cache.memory_limit(),

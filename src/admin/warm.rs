@@ -2,16 +2,17 @@
 
 use super::{
     answer::{Answer, Failure, Told},
-    manage::{Acting, flag, only_members, text},
+    audit::Action,
+    manage::{Acting, FAILED, flag, only_members, text},
     query::{short, wrong},
-    service::{Asked, own_tenant},
+    service::{Admin, Asked, own_tenant},
 };
 use crate::{Cache, WarmProgress, WarmReport, WarmResponse, Warmer, Warming, cache::BoxError};
 use http::{Request, StatusCode};
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt,
+    fmt, mem,
     sync::{Arc, Mutex, PoisonError},
 };
 use tower_service::Service;
@@ -67,7 +68,13 @@ impl Warm {
     }
 
     /// Starts a job, unless one is running.
-    fn begin(self: &Arc<Self>, warmer: Warmer, tenant: Option<String>, cache: &Cache) -> Result<u64, Failure> {
+    fn begin(
+        self: &Arc<Self>,
+        warmer: Warmer,
+        tenant: Option<String>,
+        cache: &Cache,
+        acting: &Acting,
+    ) -> Result<u64, Failure> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Failure::broken())?;
         let mut jobs = self.jobs();
         if let Some(running) = jobs.all.iter().find(|job| job.state().ended.is_none()) {
@@ -81,9 +88,12 @@ impl Warm {
         }
         jobs.all.push_back(Arc::clone(&job));
         let (number, warm, background) = (job.number, Arc::clone(self), cache.background().clone());
+        let what = format!("job {number}: {}", acting.note.what);
+        let (admin, note) = (acting.admin.clone(), Action { what, ..acting.note.clone() });
+        let ending = Ending { job: Arc::clone(&job), admin, note };
         runtime.spawn(async move {
             // If it is dropped on the way, with its runtime or by a panic, it has failed.
-            let ending = Ending(Arc::clone(&job));
+            let ending = ending;
             let work = async {
                 let planned = warmer.dry_run().await.len() as u64;
                 job.state().planned = Some(planned);
@@ -109,11 +119,19 @@ impl Warm {
     }
 }
 
-struct Ending(Arc<Job>);
+struct Ending {
+    job: Arc<Job>,
+    admin: Admin,
+    note: Action,
+}
 
 impl Drop for Ending {
+    /// That it was begun is in the trail already.
     fn drop(&mut self) {
-        self.0.state().ended.get_or_insert(Ended::Failed);
+        let ended = *self.job.state().ended.get_or_insert(Ended::Failed);
+        if ended == Ended::Failed {
+            self.admin.record(Action { outcome: FAILED.to_owned(), ..mem::take(&mut self.note) });
+        }
     }
 }
 
@@ -198,7 +216,7 @@ impl Acting {
         what.extend(force.then(|| "force".to_owned()));
         self.note.what = what.join(", ");
         if !dry_run {
-            let job = warm.begin(warmer, tenant, &cache)?;
+            let job = warm.begin(warmer, tenant, &cache, self)?;
             return Ok(Answer::accepted(&json!({ "job": job.to_string() })));
         }
         let plan = warmer.dry_run().await;

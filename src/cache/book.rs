@@ -1,29 +1,35 @@
 //! The books of a cache: a page for each policy, each value, and the tenants that ask most.
 
-use super::{Cache, Explains, history::History, holdings::Kept, report::Before};
+use super::{
+    Cache, Explains,
+    history::History,
+    holdings::Kept,
+    page::{Page, PolicyKind},
+    report::Before,
+};
 use crate::{
     identity::TENANT,
     invalidation::Selector,
     key::Said,
     outcome::{Bypass, NotStored, Outcome},
-    policy::{Effective, Objective, Policy, Rules},
+    policy::{Policy, Rules},
     semantics::date::Timestamp,
-    tally::{Counts, Event, Tally, Top, Trail, Watch, Window},
+    tally::{Counts, Event, Tally, Top, Trail, Watch},
 };
-use http::HeaderName;
 use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// The books of a cache.
 pub(super) struct Book {
     pub(super) watch: Arc<Watch>,
     pages: RwLock<Vec<Arc<Page>>>,
-    /// What has no page of its own, since there are too many.
-    others: Arc<Tally>,
+    /// That of what has none of its own, since there are too many.
+    others: Arc<Page>,
     tenants: Mutex<Tenants>,
     pub(super) routes: Mutex<Top<Uncached, ()>>,
     /// What was invalidated, as text.
@@ -33,6 +39,8 @@ pub(super) struct Book {
     /// What the last report said.
     pub(super) reported: Mutex<Before>,
     pub(super) layers: Mutex<Vec<Weak<dyn Explains>>>,
+    /// Goes with the cache, and those who listen hear of it.
+    pub(super) open: watch::Sender<()>,
     /// When the books were opened.
     pub(super) since: Timestamp,
 }
@@ -44,42 +52,6 @@ struct Tenants {
     tallies: HashMap<Box<str>, Weak<Tally>>,
     /// Those that nobody holds any more are dropped when there are so many.
     tidy_at: usize,
-}
-
-/// What a page is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum PolicyKind {
-    /// A policy of responses.
-    Response,
-    /// A [`Value`](crate::Value).
-    Value,
-}
-
-/// What is counted, and over which time.
-pub(crate) struct Page {
-    pub(crate) kind: PolicyKind,
-    /// The path of the table that it was given for, if it was.
-    pub(crate) route: Option<String>,
-    pub(crate) tally: Arc<Tally>,
-    pub(crate) policy: Option<Box<Policed>>,
-    trail: Mutex<Trail>,
-}
-
-/// What is known of a policy.
-#[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "the admin API tells it"))]
-pub(crate) struct Policed {
-    pub(crate) effective: Effective,
-    pub(crate) warnings: Vec<String>,
-    pub(crate) objective: Option<Objective>,
-    pub(crate) depends_on: Vec<String>,
-    pub(crate) tags: Vec<String>,
-    /// It keys on the whole identity, as one that says nothing of it does.
-    pub(super) whole: bool,
-    /// The fields that it says hold credentials.
-    pub(crate) credentials: Vec<HeaderName>,
-    /// As long as a layer has it.
-    pub(crate) rules: Mutex<Weak<Rules>>,
 }
 
 /// A route whose answers are not stored, and why.
@@ -94,7 +66,11 @@ impl Book {
     pub(super) fn open(watch: Watch, now: Timestamp) -> Self {
         let watch = Arc::new(watch);
         Self {
-            others: Arc::new(Tally::new("others", Arc::clone(&watch))),
+            others: Arc::new(Page::new(
+                PolicyKind::Response,
+                Arc::new(Tally::new(OTHERS, Arc::clone(&watch))),
+                Trail::begin(now),
+            )),
             watch,
             pages: RwLock::default(),
             tenants: Mutex::new(Tenants::new()),
@@ -104,63 +80,49 @@ impl Book {
             kept: Mutex::default(),
             reported: Mutex::default(),
             layers: Mutex::default(),
+            open: watch::Sender::new(()),
             since: now,
         }
     }
 
-    /// All pages, in the order in which they were opened.
+    /// All pages, in the order in which they were opened; that of the others last, once something was counted there.
     pub(super) fn pages(&self) -> Vec<Arc<Page>> {
-        self.pages.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let pages = self.pages.read().unwrap_or_else(PoisonError::into_inner);
+        let others = Some(&self.others).filter(|others| others.tally.counts().requests() > 0);
+        pages.iter().chain(others).cloned().collect()
     }
 
-    /// The page of this name, new if there is none.
-    fn page(
-        &self,
-        now: Timestamp,
-        kind: PolicyKind,
-        name: &str,
-        route: Option<&str>,
-        policy: impl FnOnce() -> Option<Box<Policed>>,
-    ) -> Arc<Page> {
+    /// The page of this name, new if there is none. What nothing more is told apart from has that of the others.
+    fn page(&self, now: Timestamp, kind: PolicyKind, name: &str) -> Arc<Page> {
         let mut pages = self.pages.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(page) = pages.iter().find(|page| page.kind == kind && **page.tally.name() == *name) {
+        if let Some(page) = pages.iter().find(|page| page.kind == kind && page.name() == name) {
             return Arc::clone(page);
         }
-        let tally = match pages.len() {
-            0..PAGES => Arc::new(Tally::new(name, Arc::clone(&self.watch))),
-            _ => Arc::clone(&self.others),
-        };
-        let page = Arc::new(Page {
-            kind,
-            route: route.map(str::to_owned),
-            tally,
-            policy: policy(),
-            trail: Mutex::new(Trail::begin(now)),
-        });
-        if pages.len() < PAGES {
-            pages.push(Arc::clone(&page));
+        if pages.len() >= PAGES || name == OTHERS {
+            return Arc::clone(&self.others);
         }
+        let page = Arc::new(Page::new(kind, Arc::new(Tally::new(name, Arc::clone(&self.watch))), Trail::begin(now)));
+        pages.push(Arc::clone(&page));
         page
     }
 
     /// All that was counted together.
     pub(super) fn total(&self) -> Counts {
         let pages = self.pages();
-        let all = pages.iter().map(|page| page.tally.counts()).chain([self.others.counts()]);
-        all.fold(Counts::default(), |sum, counts| sum.and(&counts))
+        pages.iter().fold(Counts::default(), |sum, page| sum.and(&page.tally.counts()))
     }
 
     /// The rules of the policy of this name, as long as a layer has them.
     pub(super) fn rules(&self, name: &str) -> Option<Arc<Rules>> {
         let pages = self.pages();
         let page = pages.iter().find(|page| page.kind == PolicyKind::Response && page.name() == name)?;
-        page.policy.as_ref()?.rules.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+        page.rules()
     }
 
     /// The same, as tallies read.
     pub(super) fn read(&self) -> Vec<u64> {
-        let mut all = self.others.read();
-        for page in self.pages() {
+        let mut all = self.others.tally.read();
+        for page in self.pages().iter().filter(|page| !Arc::ptr_eq(page, &self.others)) {
             for (sum, count) in all.iter_mut().zip(page.tally.read()) {
                 *sum += count;
             }
@@ -176,7 +138,8 @@ impl Book {
 
     /// Takes a reading of everything, if it is time.
     pub(super) fn sample(&self, now: Timestamp) {
-        for page in self.pages().iter().chain(&self.tenants()) {
+        let pages = self.pages.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for page in pages.iter().chain([&self.others]).chain(&self.tenants()) {
             page.sample(now);
         }
     }
@@ -208,13 +171,8 @@ impl Book {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let tally = tenants.tally(name);
         let page = || {
-            Arc::new(Page {
-                kind: PolicyKind::Response,
-                route: None,
-                policy: None,
-                trail: Mutex::new(Trail::after(now, tally.read())),
-                tally: Arc::clone(&tally),
-            })
+            let trail = Trail::after(now, tally.read());
+            Arc::new(Page::new(PolicyKind::Response, Arc::clone(&tally), trail))
         };
         tenants.most.count_beside(name.into(), 1, page, |page| page.tally.lookups());
         tally
@@ -241,22 +199,6 @@ impl Tenants {
     }
 }
 
-impl Page {
-    pub(crate) fn name(&self) -> &str {
-        self.tally.name()
-    }
-
-    fn sample(&self, now: Timestamp) {
-        self.trail.lock().unwrap_or_else(PoisonError::into_inner).sample(now, self.tally.read());
-    }
-
-    /// What was counted in a window that ends now.
-    pub(super) fn within(&self, window: Window, now: Timestamp) -> Counts {
-        let trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
-        Tally::counts_of(&trail.within(window, now, &self.tally.read()))
-    }
-}
-
 impl Cache {
     /// Rules of a policy over this cache, with a page in its books: under its name, else its route, else a number.
     pub(crate) fn open_page(&self, policy: &Policy, route: Option<&str>, rules: Rules) -> Arc<Rules> {
@@ -271,20 +213,17 @@ impl Cache {
                 format!("{UNNAMED}{}", unnamed + 1)
             }
         };
-        let page = book.page(self.now(), PolicyKind::Response, &name, route, || Some(Box::new(Policed::of(policy))));
+        let page = book.page(self.now(), PolicyKind::Response, &name);
         let rules = Arc::new(rules.counted_by(Arc::clone(&page.tally)));
-        if let Some(policed) = &page.policy {
-            let mut known = policed.rules.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.strong_count() == 0 {
-                *known = Arc::downgrade(&rules);
-            }
+        if !Arc::ptr_eq(&page, &book.others) {
+            page.note(policy, route, &rules);
         }
         rules
     }
 
     /// The tally of the value of this name.
     pub(crate) fn value_tally(&self, name: &str) -> Arc<Tally> {
-        Arc::clone(&self.0.book.page(self.now(), PolicyKind::Value, name, None, || None).tally)
+        Arc::clone(&self.0.book.page(self.now(), PolicyKind::Value, name).tally)
     }
 
     /// The tally of the tenant in a key, if the rules put one there.
@@ -320,6 +259,11 @@ fn cut(text: &str) -> &str {
     text.char_indices().nth(LONGEST_TEXT).map_or(text, |(end, _)| &text[..end])
 }
 
+/// Whether what is counted under this name can be asked for by it.
+pub(super) fn is_told_apart(name: &str) -> bool {
+    !name.is_empty() && name != OTHERS
+}
+
 /// Worth a look: what an operator can do something about. What is meant to be so is not.
 pub(crate) fn is_worth_noting(reason: NotStored) -> bool {
     !matches!(
@@ -338,30 +282,9 @@ pub(crate) fn bypass_is_worth_noting(reason: Bypass) -> bool {
     !matches!(reason, Bypass::Method | Bypass::Upgrade | Bypass::NoPolicy | Bypass::Precondition)
 }
 
-impl Policed {
-    fn of(policy: &Policy) -> Self {
-        Self {
-            effective: policy.effective(),
-            warnings: policy.warnings(),
-            objective: policy.objective_of(),
-            depends_on: policy.depends_on_names(),
-            tags: policy.tag_names(),
-            whole: policy.keys_on_everybody(),
-            credentials: policy.credential_names().to_vec(),
-            rules: Mutex::default(),
-        }
-    }
-}
-
 impl fmt::Debug for Book {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Book").field("pages", &self.pages().len()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Page {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Page").field("kind", &self.kind).field("name", &self.name()).finish_non_exhaustive()
     }
 }
 
@@ -370,6 +293,9 @@ const UNNAMED: &str = "policy-";
 
 /// What passes by because no policy is meant for it.
 pub(super) const NO_POLICY: &str = "no-policy";
+
+/// What has no page of its own is counted under this name. No policy can have it.
+const OTHERS: &str = "(others)";
 
 /// So many policies and values have a page of their own.
 const PAGES: usize = 1024;

@@ -2,7 +2,7 @@
 
 use crate::{
     store::{Memory, StoreStats},
-    tally::{Counts, Latency},
+    tally::{Counts, Latency, ratio},
 };
 use std::{
     collections::BTreeMap,
@@ -150,11 +150,22 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Of the requests that looked into the cache, the part that was answered from it; 0 before the first.
-    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    /// The lookup hit ratio: of the requests that looked into the cache, the part that was answered from it; 0 before the first.
+    pub fn lookup_hit_ratio(&self) -> f64 {
+        ratio(self.served(), self.lookups())
+    }
+
+    /// The hit ratio: of all requests, those that the cache took no part in included, the part that was answered from it; 0
+    /// before the first.
     pub fn hit_ratio(&self) -> f64 {
-        let served = self.hits + self.stale + self.revalidated;
-        let all = served + self.collapsed + self.misses;
-        if all == 0 { 0.0 } else { served as f64 / all as f64 }
+        ratio(self.served(), self.lookups() + self.bypasses.values().sum::<u64>())
+    }
+
+    fn served(&self) -> u64 {
+        self.hits + self.stale + self.revalidated
+    }
+
+    fn lookups(&self) -> u64 {
+        self.served() + self.collapsed + self.misses
     }
 }

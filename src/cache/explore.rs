@@ -186,11 +186,7 @@ impl Cache {
     /// The fields that policies say hold credentials.
     fn secrets(&self) -> Vec<HeaderName> {
         let pages = self.0.book.pages();
-        let mut all: Vec<HeaderName> = pages
-            .iter()
-            .filter_map(|page| page.policy.as_ref())
-            .flat_map(|policy| policy.credentials.clone())
-            .collect();
+        let mut all: Vec<HeaderName> = pages.iter().flat_map(|page| page.credentials()).collect();
         all.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         all.dedup();
         all

@@ -66,7 +66,7 @@ impl Cache {
         let mut held = Looked::default();
         let now = self.now();
         let pages = self.0.book.pages();
-        let whole = |page: &&Arc<super::book::Page>| page.policy.as_ref().is_some_and(|policy| policy.whole);
+        let whole = |page: &&Arc<super::page::Page>| page.policy().is_some_and(|policy| policy.whole);
         let whole: HashSet<&str> = pages.iter().filter(whole).map(|page| page.name()).collect();
         let mut last = Vec::new();
         self.0.memory.each(|key, entry| {

@@ -2,9 +2,10 @@
 
 use super::{
     Cache, Holding,
-    book::{NO_POLICY, Page, PolicyKind},
+    book::NO_POLICY,
     history::Reading,
     holdings::Part,
+    page::{Page, PolicyKind},
 };
 use crate::{
     policy::Objective,
@@ -52,7 +53,8 @@ pub struct Windows {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PolicyMetrics {
-    /// Its name; that of a policy without one is its route, or a number.
+    /// Its name; that of a policy without one is its route, or a number. Over 1024 policies and values are not told apart: the
+    /// last row, `(others)`, has what was counted of the rest.
     pub name: String,
     /// Whether it is a policy or a value.
     pub kind: PolicyKind,
@@ -114,7 +116,7 @@ impl Cache {
     /// # use larder::Cache;
     /// let cache = Cache::in_memory(1 << 20);
     /// let metrics = cache.metrics();
-    /// assert_eq!(metrics.windows.minute.hit_ratio(), 0.0);
+    /// assert_eq!(metrics.windows.minute.lookup_hit_ratio(), 0.0);
     /// ```
     pub fn metrics(&self) -> Metrics {
         self.sample();
@@ -125,7 +127,8 @@ impl Cache {
         let told = |page: &Arc<Page>| page.name() != NO_POLICY || page.tally.counts().requests() > 0;
         let policies = book.pages().into_iter().filter(told).map(|page| {
             let windows = Windows::of(&page, now);
-            let objective = page.policy.as_ref().and_then(|policy| policy.objective);
+            let policy = page.policy();
+            let objective = policy.as_ref().and_then(|policy| policy.objective);
             let held = match page.kind {
                 PolicyKind::Response => part(&held.policies, page.name()),
                 PolicyKind::Value => part(&held.values, page.name()),
@@ -133,7 +136,7 @@ impl Cache {
             PolicyMetrics {
                 name: page.name().to_owned(),
                 kind: page.kind,
-                route: page.route.clone(),
+                route: policy.and_then(|policy| policy.route.clone()),
                 objective,
                 met: objective.and_then(|objective| objective.is_met(&windows.five_minutes)),
                 total: page.tally.counts(),

@@ -28,6 +28,7 @@ mod log;
 mod lookup;
 mod metrics;
 mod observe;
+mod page;
 mod place;
 mod refreshing;
 mod report;
@@ -49,7 +50,6 @@ pub(crate) use admit::{
 pub(crate) use answer::{StoredBody, answer, is_whole, nothing_stored, say_hit, stored_body, whole};
 pub(crate) use background::Background;
 pub use background::Shutdown;
-pub use book::PolicyKind;
 pub(crate) use book::{bypass_is_worth_noting, is_worth_noting};
 pub use builder::{CacheBuilder, CacheStatusHeader, ConfigError};
 pub use caches::{Caches, CachesBuilder};
@@ -74,6 +74,7 @@ pub(crate) use keep::Keep;
 use log::Log;
 pub(crate) use lookup::{Act, Sought, Weighed, decide, heard, is_to_be_warmed, weigh};
 pub use metrics::{Metrics, PolicyMetrics, TenantMetrics, UncachedRoute, Windows};
+pub use page::PolicyKind;
 pub(crate) use place::Place;
 #[cfg(feature = "admin")]
 pub(crate) use report::remedy;

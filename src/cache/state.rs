@@ -1,6 +1,6 @@
 //! How a cache is: what an operator wants to see first.
 
-use super::{Cache, book::Page};
+use super::{Cache, page::Page};
 use crate::invalidation::{Changed, InvalidateError, Selector};
 use std::{
     sync::{Arc, PoisonError},

@@ -207,7 +207,11 @@ mod tests {
             ("hard_timeout", "hard_timeout = '10s'", "hard_timeout: 10s"),
             ("remember_uncacheable", "remember_uncacheable = '1m'", "remember_uncacheable: 1m"),
             ("min_uses", "min_uses = 2", "min_uses: 2"),
-            ("objective", "objective = { hit_ratio = 0.8, p95 = '500ms' }", "objective: hit ratio 0.8, p95 500ms"),
+            (
+                "objective",
+                "objective = { lookup_hit_ratio = 0.8, p95 = '500ms' }",
+                "objective: lookup hit ratio 0.8, p95 500ms",
+            ),
             ("scope", "scope = 'per-user'", "per: user"),
             ("per", "per = ['tenant', 'role']", "per: role, tenant"),
             ("tags", "tags = ['a', 'b']", "tags: a, b"),

@@ -205,11 +205,11 @@ const FIELDS: &[(&str, Apply)] = &[
     ("hard_timeout", |policy, item| Ok(policy.hard_timeout(item.duration()?))),
     ("remember_uncacheable", |policy, item| Ok(policy.remember_uncacheable(item.duration()?))),
     ("objective", |policy, item| {
-        let fields = item.fields(&["hit_ratio", "p95"], &[])?;
-        let (Some(hit_ratio), Some(p95)) = (fields.get("hit_ratio"), fields.get("p95")) else {
-            return Err(item.error("both are expected, as in { hit_ratio = 0.8, p95 = \"500ms\" }"));
+        let fields = item.fields(&["lookup_hit_ratio", "p95"], &[])?;
+        let (Some(lookup_hit_ratio), Some(p95)) = (fields.get("lookup_hit_ratio"), fields.get("p95")) else {
+            return Err(item.error("both are expected, as in { lookup_hit_ratio = 0.8, p95 = \"500ms\" }"));
         };
-        Ok(policy.objective(hit_ratio.number()?, p95.duration()?))
+        Ok(policy.objective(lookup_hit_ratio.number()?, p95.duration()?))
     }),
     ("min_uses", |policy, item| {
         let uses = u32::try_from(item.count()?);

@@ -116,8 +116,12 @@ fn tell_policy(sink: &mut impl Sink, cache: &str, label: &str, policy: &PolicyMe
     sink.gauge(("http_cache_entry_bytes", "Bytes that they take."), &of, policy.bytes as f64);
     sink.histogram(HIT_SECONDS, &of, &total.hit_time);
     sink.histogram(FILL_SECONDS, &of, &total.fill_time);
-    let Some(Objective { hit_ratio, p95, .. }) = policy.objective else { return };
-    sink.gauge(("http_cache_objective_hit_ratio", "The hit ratio that is wanted."), &of, hit_ratio);
+    let Some(Objective { lookup_hit_ratio, p95, .. }) = policy.objective else { return };
+    sink.gauge(
+        ("http_cache_objective_lookup_hit_ratio", "The lookup hit ratio that is wanted."),
+        &of,
+        lookup_hit_ratio,
+    );
     let wanted = ("http_cache_objective_p95_seconds", "The 95th percentile that is wanted.");
     sink.gauge(wanted, &of, p95.as_secs_f64());
     if let Some(met) = policy.met {

@@ -22,6 +22,7 @@ pub(crate) use due::{is_due, part_of, refresh_from};
 pub use effective::Effective;
 pub(crate) use fills::{FillRules, RefreshRules};
 pub use objective::Objective;
+pub(crate) use objective::SLOW;
 pub use preset::Preset;
 pub(crate) use rules::{Rules, Unit};
 pub use table::PolicyTable;

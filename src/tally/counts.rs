@@ -82,13 +82,14 @@ impl Counts {
         self.lookups() + self.bypasses
     }
 
-    /// Of what was looked up, the part that was answered from the cache; 0 before the first.
-    pub fn hit_ratio(&self) -> f64 {
+    /// The lookup hit ratio: of what was looked up, the part that was answered from the cache; 0 before the first.
+    pub fn lookup_hit_ratio(&self) -> f64 {
         ratio(self.served(), self.lookups())
     }
 
-    /// Of all requests, the part that was answered from the cache; 0 before the first.
-    pub fn request_hit_ratio(&self) -> f64 {
+    /// The hit ratio: of all requests, those that the cache took no part in included, the part that was answered from it; 0
+    /// before the first.
+    pub fn hit_ratio(&self) -> f64 {
         ratio(self.served(), self.requests())
     }
 
@@ -248,6 +249,6 @@ fn named(words: impl Iterator<Item = &'static str>, counts: &[u64]) -> BTreeMap<
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
-fn ratio(part: u64, all: u64) -> f64 {
+pub(crate) fn ratio(part: u64, all: u64) -> f64 {
     if all == 0 { 0.0 } else { part as f64 / all as f64 }
 }

@@ -10,6 +10,7 @@ mod tops;
 mod trail;
 mod usage;
 
+pub(crate) use counts::ratio;
 pub use counts::{Counts, Latency};
 pub(crate) use histogram::Histogram;
 pub(crate) use observe::Watch;

@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(counts.not_stored, NotStored::every().len() as u64);
         assert!(counts.bypass_reasons.contains_key("cookie") && counts.not_stored_reasons.contains_key("too-large"));
         assert_eq!((counts.hit_time.count, counts.fill_time.count), (0, 1));
-        assert_eq!(counts.hit_ratio(), 3.0 / 5.0);
+        assert_eq!(counts.lookup_hit_ratio(), 3.0 / 5.0);
     }
 
     #[test]

@@ -18,8 +18,8 @@ const TALLY: [&str; 21] = [
     "timeouts",
     "invalidations",
     "evictions",
+    "lookup_hit_ratio",
     "hit_ratio",
-    "request_hit_ratio",
     "saved_seconds",
     "saved_bytes",
     "hit_latency",
@@ -110,7 +110,7 @@ async fn metrics_tell_what_was_counted() {
     members(&dashboard, &["name", "kind", "route", "objective", "total", "windows", "entries", "entry_bytes"]);
     counted(&dashboard);
     assert_eq!((&dashboard["kind"], &dashboard["route"]), (&json!("response"), &json!("/dashboard")));
-    assert_eq!(dashboard["objective"], json!({ "hit_ratio": 0.8, "p95_seconds": 0.5, "met": null }));
+    assert_eq!(dashboard["objective"], json!({ "lookup_hit_ratio": 0.8, "p95_seconds": 0.5, "met": null }));
     assert_eq!((&dashboard["entries"], &dashboard["total"]["hits"]), (&json!(2), &json!(3)));
     assert_eq!(named("policies", "/products/{id}")["objective"], Value::Null);
     let rate = named("policies", "gold_rate");
@@ -121,6 +121,12 @@ async fn metrics_tell_what_was_counted() {
     let tenant = named("tenants", "1");
     counted(&tenant);
     assert_eq!(tenant["total"]["hits"], 3);
+    // What is counted of the whole cache alone is not known of its parts.
+    for row in [&dashboard, &rate, &tenant] {
+        for tally in [&row["total"], &row["windows"]["1h"]] {
+            assert_eq!((&tally["evictions"], &tally["invalidations"]), (&Value::Null, &Value::Null));
+        }
+    }
     for (list, name) in [("tags", "dashboard"), ("patterns", "/products/*")] {
         members(&named(list, name), &["name", "entries", "entry_bytes"]);
     }
@@ -201,9 +207,23 @@ async fn policies_tell_what_is_in_force() {
     };
     let dashboard = named("dashboard");
     assert_eq!((&dashboard["depends_on"], &dashboard["tags"]), (&json!(["People"]), &json!(["dashboard"])));
-    assert_eq!(dashboard["objective"], json!({ "hit_ratio": 0.8, "p95_seconds": 0.5 }));
+    assert_eq!(dashboard["objective"], json!({ "lookup_hit_ratio": 0.8, "p95_seconds": 0.5 }));
     let lifetime = json!({ "name": "lifetime", "value": "1m", "default": false });
     assert!(dashboard["settings"].as_array().unwrap().contains(&lifetime), "{dashboard}");
+    // A layer made anew says what is in force.
+    let anew = Policy::named("dashboard").fresh_for(2 * MINUTE).per_tenant().objective(0.9, MINUTE);
+    let _layer = CacheLayer::new(&shop.cache, anew);
+    let told = shop.look("api/policies").await.ok();
+    let all = told["caches"][0]["policies"].as_array().unwrap();
+    let same: Vec<_> = all.iter().filter(|row| row["name"] == "dashboard").collect();
+    assert_eq!((same.len(), &same[0]["depends_on"], &same[0]["route"]), (1, &json!([]), &Value::Null));
+    assert_eq!(same[0]["objective"], json!({ "lookup_hit_ratio": 0.9, "p95_seconds": 60.0 }));
+    assert!(
+        same[0]["settings"]
+            .as_array()
+            .unwrap()
+            .contains(&json!({ "name": "lifetime", "value": "2m", "default": false }))
+    );
     let rate = named("gold_rate");
     assert_eq!(
         (&rate["kind"], &rate["depends_on"], &rate["tags"]),
@@ -265,6 +285,23 @@ async fn several_caches_have_names() {
     let admin = admin::router(none, Token::new(FULL));
     assert!(names(&send(&admin, look("api/status")).await).is_empty());
     assert!(send(&admin, look("api/explore")).await.error(404).contains("there is none"));
+}
+
+#[tokio::test]
+async fn a_report_names_its_cache_as_everything_else_here_does() {
+    let (one, other) = (Cache::in_memory(1 << 20), Cache::in_memory(1 << 20));
+    let admin = admin::router([&one, &other], Token::new(FULL));
+    let look = || send(&admin, request(&Method::GET, "api/report?cache=default-2", FULL, &[], ""));
+    assert!(look().await.error(404).contains("there is no report yet"));
+    other.report();
+    let told = look().await.ok();
+    members(
+        &told,
+        &["cache", "at", "since", "text", "coverage", "effectiveness", "bottlenecks", "regressions", "advice"],
+    );
+    members(&told["effectiveness"], &TALLY);
+    assert_eq!((&told["cache"], &told["effectiveness"]["evictions"]), (&json!("default-2"), &Value::Null));
+    assert!(told["text"].as_str().unwrap().starts_with("cache default-2, the last 0 s: 0 requests"), "{told}");
 }
 
 #[tokio::test]

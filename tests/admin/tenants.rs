@@ -70,7 +70,7 @@ async fn what_concerns_all_is_refused() {
         assert!(error.starts_with("access is limited to tenant `1`"), "{path}: {error}");
     }
     // Nor whether somebody else has asked for what all share.
-    assert_eq!(shop.look("api/explain?uri=/products/7").await.ok()["outcome"], "hit");
+    assert_eq!(shop.look("api/explain?uri=/products/7").await.ok()["explanations"][0]["outcome"], "hit");
     let error = shop.look_as(TENANT, "api/explain?uri=/products/7").await.error(403);
     assert!(error.ends_with("is not keyed on it"), "{error}");
     let error = shop.act_as(TENANT, "api/manage/clear", &json!({ "confirm": "default" })).await.error(403);

@@ -90,7 +90,7 @@ async fn the_status_of_a_waiter() {
     assert_eq!(first.header("cache-status"), "larder; fwd=miss; stored");
     assert_eq!(second.header("cache-status"), "larder; fwd=miss; collapsed");
     assert_eq!((cache.stats().collapsed, cache.stats().misses), (1, 1));
-    assert!((cache.stats().hit_ratio() - 0.0).abs() < 0.001, "collapsed is not a hit");
+    assert!((cache.stats().lookup_hit_ratio() - 0.0).abs() < 0.001, "collapsed is not a hit");
 }
 
 /// What a waiter gets is a stored response: with its age, without what was said to one client or of one connection.

@@ -83,7 +83,20 @@ fn an_invalidation_that_is_not_confirmed_is_told() {
         ("POST", false) => Some(Answer::of(202, "application/json", r#"{"invalidated":true,"confirmed":false}"#)),
         _ => Some(Answer::json(samples::TWO_CACHES)),
     });
-    worse.larder(&["invalidate", "--tag", "x"]).refused(4, "not allowed: access is read-only");
+    let said = worse.larder(&["invalidate", "--tag", "x"]);
+    said.refused(4, "larder: cache query: not allowed: access is read-only\nlarder: cache api: invalidated where");
+    // Nothing that went wrong is left out.
+    let all = Mock::playing(|asked, _| match (asked.method.as_str(), asked.body.contains("query")) {
+        ("POST", other) => Some(Answer::error(400, if other { "no good" } else { "no better" })),
+        _ => Some(Answer::json(samples::TWO_CACHES)),
+    });
+    let said = all.larder(&["invalidate", "--tag", "x"]);
+    said.refused(1, "larder: cache api: no better\nlarder: cache query: no good\n");
+    let said = all.larder(&["invalidate", "--tag", "x", "--json"]);
+    assert_eq!(
+        serde_json::from_str::<Value>(&said.err).unwrap()["error"],
+        "cache api: no better\ncache query: no good"
+    );
 }
 
 #[test]
@@ -149,6 +162,13 @@ fn warming_in_other_ways() {
     assert_eq!(mock.lines(), ["GET api/manage/warm?job=3"]);
     mock.larder(&["warm", "--category", "forms"])
         .refused(1, "no category is named `forms`: there is dashboard, dropdown");
+    // Each cache is tried, and told of.
+    let two = samples::TWO_CACHES.replace("\"warmer\":null", "\"warmer\":{\"categories\":[{\"name\":\"rates\"}]}");
+    let both = Mock::playing(move |asked, _| match (asked.method.as_str(), asked.body.contains("query")) {
+        ("POST", other) => Some(Answer::error(409, if other { "job 3 is running" } else { "job 2 is running" })),
+        _ => Some(Answer::json(two.clone())),
+    });
+    both.larder(&["warm"]).refused(1, "larder: cache api: job 2 is running\nlarder: cache query: job 3 is running\n");
     let busy = Mock::playing(|asked, _| (asked.method == "POST").then(|| Answer::error(409, "job 2 is running")));
     busy.larder(&["warm"]).refused(1, "job 2 is running");
     let two = Mock::playing(|asked, _| asked.path.ends_with("status").then(|| Answer::json(samples::TWO_CACHES)));

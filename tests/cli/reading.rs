@@ -17,7 +17,7 @@ const LOOKING: &[(&[&str], &str, &[&str])] = &[
             "120.6 KiB of 64.0 MiB (0.2 %), 321 resources, 4 evicted",
             "up, 10 hits, 3 misses, 9 writes, 0 dropped, 976.6 KiB, p50 100 µs",
             "failures: timeout 1",
-            "shared, read 4 ms ago, 7 read, 2 sent, 0 waiting, 1 gaps",
+            "shared, read 4 ms ago, 7 read, 2 sent, 0 waiting, 1 gap",
             "gold_rate",
             "dashboard, dropdown",
         ],
@@ -28,9 +28,12 @@ const LOOKING: &[(&[&str], &str, &[&str])] = &[
         "api/metrics",
         &[
             "1 MIN",
-            "hits per lookup",
-            "91.5 %",
-            "90.4 %",
+            "  hits                    915",
+            "hit ratio            90.4 %",
+            "lookup hit ratio     91.5 %",
+            "invalidations             2",
+            "LOOKUP HIT RATIO",
+            "915          5      80            91.5 %",
             "891.0 KiB",
             "1.1 µs",
             "80 ms",
@@ -75,7 +78,7 @@ const LOOKING: &[(&[&str], &str, &[&str])] = &[
             "7",
         ],
         "api/explain?method=GET&uri=/x%3Fy%3D1&header=accept%3A%20text/html&header=a%3A%20b&policy=p&tenant=1&user=7",
-        &["hit", "tenant 1", "lifetime 60 s, age 12 s: fresh for 48 s"],
+        &["policy dashboard: hit\n", "tenant 1", "lifetime 60 s, age 12 s: fresh for 48 s"],
     ),
 ];
 
@@ -142,8 +145,8 @@ fn keys_come_in_pages() {
     assert_eq!(ids, ["1", "2", "3", "4", "5"]);
     assert_eq!(all.json()["cursor"], Value::Null);
     let asked = mock.lines();
-    assert_eq!(asked[0], "GET api/explore?pattern=%2Adash%2A&tenant=1&tag=t&sort=hits&order=desc&limit=100");
-    assert_eq!(asked[2], "GET api/explore?pattern=%2Adash%2A&tenant=1&tag=t&sort=hits&order=desc&limit=100&cursor=c");
+    assert_eq!(asked[0], "GET api/explore?pattern=%2Adash%2A&tenant=1&tag=t&sort=hits&order=desc&limit=1000");
+    assert_eq!(asked[2], "GET api/explore?pattern=%2Adash%2A&tenant=1&tag=t&sort=hits&order=desc&limit=1000&cursor=c");
     // No more than is wanted.
     let some = mock.larder(&["keys", "--limit", "3", "--ids", "--sort", "key"]);
     assert!(some.err.contains("3 of 5 that match, of 1234 in memory: --limit 0 shows all"), "{some:?}");
@@ -154,7 +157,67 @@ fn keys_come_in_pages() {
     assert_eq!(some.out.lines().map(|line| &line[..1]).collect::<Vec<_>>(), ["I", "1", "2", "3"]);
     // A cursor that leads nowhere ends it.
     let stuck = Mock::playing(|_, _| Some(Answer::json(samples::page(&["1"], 9, Some("same")))));
-    assert_eq!(stuck.larder(&["keys", "--limit", "0", "--json"]).json()["entries"].as_array().unwrap().len(), 2);
+    let stuck = stuck.larder(&["keys", "--limit", "0", "--json"]);
+    assert_eq!(stuck.json()["entries"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_moves_between_pages_is_shown_once() {
+    let mock = Mock::playing(|asked, _| {
+        let next = asked.query.contains("cursor=");
+        Some(Answer::json(if next {
+            samples::page(&["2", "3"], 3, None)
+        } else {
+            samples::page(&["1", "2"], 3, Some("c"))
+        }))
+    });
+    let said = mock.larder(&["keys", "--limit", "0", "--sort", "hits", "--ids"]);
+    assert_eq!(said.out.lines().map(|line| &line[..1]).collect::<Vec<_>>(), ["I", "1", "2", "3"]);
+    assert!(said.err.contains("with --sort age, ttl or key each keeps its place"), "{}", said.err);
+}
+
+#[test]
+fn a_request_that_may_come_to_several_policies_is_explained_under_each() {
+    let mock = Mock::playing(|_, _| Some(Answer::json(samples::EXPLAIN_TWO)));
+    let said = mock.larder(&["explain", "/"]);
+    assert!(said.out.starts_with("only the router knows which policy this request comes to."), "{}", said.out);
+    assert!(said.out.contains("\npolicy lists: miss, uri-miss\n"), "{}", said.out);
+    assert!(said.out.contains("\npolicy own: bypass, identity-missing\n"), "{}", said.out);
+    said.refused(0, "--tenant and --user give it");
+    said.refused(0, "1 policy left out");
+}
+
+#[test]
+fn what_is_not_known_is_a_dash() {
+    let mock = Mock::new();
+    let row = |arguments: &[&str], name: &str| {
+        let shown = mock.larder(arguments).done();
+        let line = shown.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+        line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for name in ["invalidations", "evictions"] {
+        assert_eq!(row(&["metrics", "--tenant", "1"], name), ["-"; 4]);
+    }
+    assert_eq!(row(&["metrics"], "evictions"), ["1"; 4]);
+    assert_eq!(row(&["metrics", "--tenant", "1"], "timeouts"), ["0"; 4]);
+}
+
+#[test]
+fn one_is_no_plural() {
+    let of_one = |sample: &str| sample.replace("\"hits\":10,\"misses\":3", "\"hits\":1,\"misses\":1");
+    let mock = Mock::playing(move |asked, _| {
+        let status = samples::of("api/status", "")?.replace("\"failures\":0", "\"failures\":1");
+        let status =
+            of_one(&status).replace("\"fills\":0", "\"fills\":1").replace("\"resources\":321", "\"resources\":1");
+        asked.path.ends_with("status").then(|| Answer::json(status))
+    });
+    let shown = mock.larder(&["status"]).done();
+    for text in
+        ["1 resource, 4 evicted", "1 fill, 0 in the background, 0 writes", "1 hit, 1 miss, 9 writes", "1 failure"]
+    {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    assert!(!shown.contains("1 failures"), "{shown}");
 }
 
 #[test]
@@ -189,13 +252,13 @@ fn the_last_days_beside_the_report() {
         "report of 2026-11-21 16:53:20Z",
         "all is well",
         "bottleneck  x: misses take 2 s",
-        "915 served",
+        "915 hits, 80 misses, 5 collapsed, 12 bypasses; hit ratio 90.4 %, lookup hit ratio 91.5 %",
         "the last day",
     ] {
         assert!(shown.contains(text), "{text}: {shown}");
     }
-    // 90 + 1 + 10 of 110; the sample of three days before does not count.
-    assert!(shown.contains("2026-11-21     101       9         1  91.8 %    200 ms"), "{shown}");
+    // 90 + 1 + 10 of 111; the sample of three days before does not count.
+    assert!(shown.contains("2026-11-21   101          0       9         1     91.0 %    200 ms"), "{shown}");
     let week = mock.larder(&["report", "--days", "7", "--json"]).json();
     assert_eq!(mock.lines()[1], "GET api/history?span=7d");
     assert_eq!(week["history"]["samples"].as_array().unwrap().len(), 3);

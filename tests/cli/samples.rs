@@ -23,18 +23,18 @@ pub(crate) const TWO_CACHES: &str = r#"{"larder":"0.1.0","now":1795280000.5,"upt
    "stores":[],"log":{"kind":"local"},"values":[],"warmer":null}]}"#;
 
 const TALLY: &str = r#"{"hits":900,"stale":10,"revalidated":5,"misses":80,"collapsed":5,"bypasses":12,"stored":78,
- "not_stored":3,"refreshes":9,"failed_refreshes":0,"timeouts":0,"invalidations":2,"evictions":1,"hit_ratio":0.915,
- "request_hit_ratio":0.904,"saved_seconds":45.2,"saved_bytes":912345,
+ "not_stored":3,"refreshes":9,"failed_refreshes":0,"timeouts":0,"invalidations":2,"evictions":1,"lookup_hit_ratio":0.915,
+ "hit_ratio":0.904,"saved_seconds":45.2,"saved_bytes":912345,
  "hit_latency":{"count":14,"p50_seconds":1.1e-6,"p95_seconds":2e-6,"p99_seconds":3e-6},
  "miss_latency":{"count":80,"p50_seconds":0.05,"p95_seconds":0.08,"p99_seconds":0.12},
  "bypass_reasons":{"cookie":12},"not_stored_reasons":{"set-cookie":3}}"#;
 
 const METRICS: &str = r#"{"caches":[{"name":"default","total":TALLY,"windows":{"1m":TALLY,"5m":TALLY,"1h":TALLY},
-  "policies":[{"name":"dashboard","kind":"response","objective":{"hit_ratio":0.8,"p95_seconds":0.5,"met":true},
+  "policies":[{"name":"dashboard","kind":"response","objective":{"lookup_hit_ratio":0.8,"p95_seconds":0.5,"met":true},
      "total":TALLY,"windows":{"1m":TALLY,"5m":TALLY,"1h":TALLY},"entries":12,"entry_bytes":34567},
-    {"name":"gold_rate","kind":"value","objective":{"hit_ratio":0.99,"p95_seconds":null,"met":false},
+    {"name":"gold_rate","kind":"value","objective":{"lookup_hit_ratio":0.99,"p95_seconds":null,"met":false},
      "total":TALLY,"windows":{"1m":TALLY,"5m":TALLY,"1h":TALLY},"entries":1,"entry_bytes":99}],
-  "tenants":[{"name":"1","total":TALLY,"windows":{"1m":TALLY,"5m":TALLY,"1h":TALLY}}],
+  "tenants":[{"name":"1","total":PART,"windows":{"1m":PART,"5m":PART,"1h":PART}}],
   "tags":[{"name":"dashboard","entries":3,"entry_bytes":1234}],
   "patterns":[{"name":"/products/*","entries":3,"entry_bytes":1234}],
   "uncacheable":[{"route":"/cart","policy":"default","reason":"set-cookie","count":33,"advice":"strip it"}]}]}"#;
@@ -70,18 +70,23 @@ const DEPENDENCIES: &str = r#"{"cache":"default","nodes":[{"id":"name:People","l
 const AUDIT: &str = r#"{"actions":[{"at":1795280000.1,"by":"token","action":"invalidate","cache":"default",
   "what":"tag dashboard, tenant 1","outcome":"ok","hits":12}]}"#;
 
-const EXPLAIN: &str = r#"{"cache":"default","policy":"dashboard","outcome":"hit","reason":null,"key":"shop:GET:/dashboard",
+const EXPLAIN: &str = r#"{"cache":"default","omitted":0,"explanations":[{"cache":"default","policy":"dashboard","outcome":"hit","reason":null,"key":"shop:GET:/dashboard",
   "key_parts":[{"name":"tenant","value":"1"},{"name":"path","value":"/dashboard"}],
   "steps":[{"name":"policy","text":"route /dashboard: dashboard"},{"name":"admission","text":"GET without content"},
-   {"name":"freshness","text":"lifetime 60 s, age 12 s: fresh for 48 s"},{"name":"decision","text":"served"}]}"#;
+   {"name":"freshness","text":"lifetime 60 s, age 12 s: fresh for 48 s"},{"name":"decision","text":"served"}]}]}"#;
+
+/// Where two may be meant, and more.
+pub(crate) const EXPLAIN_TWO: &str = r#"{"cache":"default","omitted":1,"explanations":[
+  {"cache":"default","policy":"lists","outcome":"miss","reason":"uri-miss","key":"GET:/","key_parts":[],"steps":[]},
+  {"cache":"default","policy":"own","outcome":"bypass","reason":"identity-missing","key":null,"key_parts":[],"steps":[]}]}"#;
 
 const ADVICE: &str = r#"{"cache":"default","advice":[{"kind":"never-cacheable","severity":"warning","policy":"cart",
   "route":"/cart","text":"33 responses brought Set-Cookie","change":"Policy::strip_set_cookie()"}]}"#;
 
 const REPORT: &str = r#"{"at":1795280000,"since":1795258400,"text":"all is well",
-  "coverage":[{"tenant":"1","entries":3,"hit_ratio":0.9}],"effectiveness":TALLY,
+  "coverage":[{"tenant":"1","entries":3,"lookup_hit_ratio":0.9}],"effectiveness":TALLY,
   "bottlenecks":[{"policy":"x","text":"misses take 2 s"}],
-  "regressions":[{"policy":"x","text":"hit ratio fell from 0.9 to 0.6"}]}"#;
+  "regressions":[{"policy":"x","text":"lookup hit ratio fell from 90 % to 60 %"}]}"#;
 
 /// How warming ends.
 pub(crate) const WARMED: &str = r#"{"job":"3","state":"done","category":"dashboard","done":12,"of":12,"warmed":11,
@@ -105,7 +110,9 @@ pub(crate) fn of(path: &str, query: &str) -> Option<String> {
         "api/manage/warm" => WARMED,
         _ => return None,
     };
-    Some(sample.replace("TALLY", TALLY))
+    // Of a tenant alone not all is known.
+    let part = TALLY.replace("\"invalidations\":2,\"evictions\":1", "\"invalidations\":null,\"evictions\":null");
+    Some(sample.replace("TALLY", TALLY).replace("PART", &part))
 }
 
 /// A page of keys.

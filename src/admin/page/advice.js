@@ -93,7 +93,7 @@ function adviceView() {
       columns: [
         { id: 'tenant', label: 'Tenant', value: (row) => row.tenant },
         plain('entries', 'Entries', (row) => row.entries, count),
-        plain('ratio', 'Hit rate', (row) => row.hit_ratio, percent),
+        plain('ratio', 'Lookup hit ratio', (row) => row.lookup_hit_ratio, percent),
       ],
     });
     coverage.update(answer.coverage ?? []);
@@ -105,7 +105,7 @@ function adviceView() {
         timed(answer.since),
         ' to ',
         timed(answer.at),
-        `: hit rate ${percent(hitRatio(tally))}, ${count(requests(tally))} requests, `,
+        `: hit ratio ${percent(hitRatio(tally))}, ${plural(requests(tally), 'request')}, `,
         `${span(tally.saved_seconds)} saved.`,
       ),
       h('pre', { class: 'report', tabindex: '0', 'aria-label': 'Report' }, shown(answer.text)),

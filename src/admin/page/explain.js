@@ -49,8 +49,18 @@ function explainView() {
     load(
       () => get('api/explain', { cache: state.cache, ...query, header: lines }),
       (answer) => {
-        result.replaceChildren(...explanation(answer));
-        announce(`${answer.outcome}. ${answer.reason ?? ''}`);
+        const all = answer.explanations ?? [];
+        result.replaceChildren(
+          all.length > 1
+            ? h('p', {}, 'Only the router knows which policy this request comes to. Under each that it may be:')
+            : '',
+          ...all.map((each) => h('article', { class: 'explanation', 'data-testid': 'explanation' }, explanation(each))),
+          all.some((each) => each.reason === 'identity-missing')
+            ? h('p', {}, 'Where the identity is missing: fill in tenant and user, as an IdentityLayer would give them.')
+            : '',
+          answer.omitted ? h('p', { class: 'muted' }, `${plural(answer.omitted, 'policy', 'policies')} left out.`) : '',
+        );
+        announce(all.map((each) => `${each.policy ?? ''}: ${each.outcome}. ${each.reason ?? ''}`).join(' '));
       },
     );
   }
@@ -59,13 +69,13 @@ function explainView() {
     h(
       'p',
       { class: 'verdict' },
+      answer.policy ? h('b', {}, 'policy ', said(answer.policy, 'code')) : null,
       h(
         'span',
         { class: `badge outcome ${OUTCOME_KINDS[answer.outcome] ?? ''}`, 'data-testid': 'explain-outcome' },
         shown(answer.outcome),
       ),
       answer.reason ? said(answer.reason) : null,
-      answer.policy ? h('span', { class: 'muted' }, 'policy ', said(answer.policy, 'code')) : null,
     ),
     h(
       'ol',
@@ -136,7 +146,7 @@ function explainView() {
     ],
     update() {
       const chosen = fields.policy.value;
-      options(fields.policy, [['', 'as the routes say'], ...policyNames().map((name) => [name, name])]);
+      options(fields.policy, [['', 'any that it may be'], ...policyNames().map((name) => [name, name])]);
       fields.policy.value = policyNames().includes(chosen) ? chosen : '';
     },
     enter() {

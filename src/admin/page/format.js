@@ -83,5 +83,7 @@ const lookups = (tally) => served(tally) + (tally.collapsed ?? 0) + (tally.misse
 
 const requests = (tally) => lookups(tally) + (tally.bypasses ?? 0);
 
-/** A ratio of nothing is none. */
-const hitRatio = (tally) => (lookups(tally) ? (tally.hit_ratio ?? served(tally) / lookups(tally)) : null);
+/** Ratios of nothing are none: of lookups, and of all requests. */
+const lookupHitRatio = (tally) => (lookups(tally) ? served(tally) / lookups(tally) : null);
+
+const hitRatio = (tally) => (requests(tally) ? served(tally) / requests(tally) : null);

@@ -21,17 +21,13 @@ function historyCharts() {
     }),
     timeChart({
       id: 'hit-ratio',
-      title: 'Hit rate',
+      title: 'Hit ratio',
       most: 1,
       area: true,
       format: percent,
       series: [
-        { name: 'Of lookups', kind: 'hit', value: (sample) => hitRatio(sample) },
-        {
-          name: 'Of requests',
-          kind: 'bypass dashed',
-          value: (sample) => (requests(sample) ? served(sample) / requests(sample) : null),
-        },
+        { name: 'Lookup hit ratio', kind: 'hit', value: lookupHitRatio },
+        { name: 'Hit ratio', kind: 'bypass dashed', value: hitRatio },
       ],
     }),
     timeChart({

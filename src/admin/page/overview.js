@@ -15,7 +15,7 @@ function overviewView() {
     setAttribute(node, 'data-value', isNumber(value) ? value : '');
     setText(note, notes.filter(Boolean).join(' · '));
   };
-  figure('hit-ratio', 'Hit rate', 'Of all lookups, what was served from the cache');
+  figure('hit-ratio', 'Hit ratio', 'Of all requests, what was served from the cache');
   figure('hits', 'Hits', 'Served from the cache: fresh, stale or revalidated');
   figure('misses', 'Misses', 'Answered by the application');
   figure('bypasses', 'Bypassed', 'The cache took no part');
@@ -46,12 +46,12 @@ function overviewView() {
     const total = metrics.total ?? {};
     const seconds = windowSeconds();
     const perS = (n) => `${perSecond(n / seconds)}/s`;
-    const since = state.window === 'total' ? null : (n) => `${count(n)} since start`;
+    const since = state.window === 'total' ? null : (n) => isNumber(n) && `${count(n)} since start`;
     show(
       'hit-ratio',
       hitRatio(tally),
       percent(hitRatio(tally)),
-      requests(tally) ? `${percent(tally.request_hit_ratio)} of all requests` : `no requests ${windowText()}`,
+      requests(tally) ? `lookup hit ratio ${percent(lookupHitRatio(tally))}` : `no requests ${windowText()}`,
     );
     const hits = served(tally);
     show(

@@ -17,7 +17,7 @@ function storesTable() {
         value: (row) => (row.up ? 'up' : 'away'),
         node: (row) => badge(row.up ? 'up' : 'away', row.up ? 'good' : 'bad'),
       },
-      plain('ratio', 'Hit rate', ratio, percent),
+      plain('ratio', 'Lookup hit ratio', ratio, percent),
       plain('hits', 'Hits', (row) => row.hits, count),
       plain('misses', 'Misses', (row) => row.misses, count),
       plain('writes', 'Writes', (row) => row.writes, count),

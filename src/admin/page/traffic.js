@@ -2,11 +2,13 @@
 
 const ratioColumn = {
   id: 'ratio',
-  label: 'Hit rate',
+  label: 'Lookup hit ratio',
+  help: 'Hits of hits, misses and collapsed',
   num: true,
-  value: (row) => hitRatio(windowOf(row)),
-  text: (row) => percent(hitRatio(windowOf(row))),
-  node: (row) => h('span', { class: 'with-bar' }, percent(hitRatio(windowOf(row))), bar(hitRatio(windowOf(row)))),
+  value: (row) => lookupHitRatio(windowOf(row)),
+  text: (row) => percent(lookupHitRatio(windowOf(row))),
+  node: (row) =>
+    h('span', { class: 'with-bar' }, percent(lookupHitRatio(windowOf(row))), bar(lookupHitRatio(windowOf(row)))),
 };
 
 const tallyColumns = [
@@ -16,6 +18,9 @@ const tallyColumns = [
     help: 'Served from the cache: fresh, stale or revalidated',
   }),
   plain('misses', 'Misses', (row) => windowOf(row).misses, count),
+  plain('collapsed', 'Collapsed', (row) => windowOf(row).collapsed, count, {
+    help: 'Answered with what another request brought',
+  }),
 ];
 const bypassColumn = plain('bypasses', 'Bypassed', (row) => windowOf(row).bypasses, count);
 const storedColumn = plain('stored', 'Stored', (row) => windowOf(row).stored, count);
@@ -29,17 +34,20 @@ const heldColumns = [
   plain('bytes', 'Bytes', (row) => row.entry_bytes, bytes),
 ];
 
+/** Whether it is met is not known where little is asked. */
+const metText = ({ met }) => (met ? 'met' : met === false ? 'missed' : 'too little asked');
+
 const objectiveColumn = {
   id: 'objective',
   label: 'Objective',
-  value: (row) => (row.objective ? (row.objective.met ? 'met' : 'missed') : null),
+  value: (row) => (row.objective ? metText(row.objective) : null),
   text: (row) => (row.objective ? `${row.objective.met} ${objectiveText(row.objective)}` : NONE),
   node: (row) =>
     row.objective
       ? h(
           'span',
           { class: 'nowrap' },
-          badge(row.objective.met ? 'met' : 'missed', row.objective.met ? 'good' : 'bad'),
+          badge(metText(row.objective), { met: 'good', missed: 'bad' }[metText(row.objective)] ?? ''),
           ' ',
           h('small', { class: 'muted' }, objectiveText(row.objective)),
         )
@@ -48,7 +56,7 @@ const objectiveColumn = {
 
 const objectiveText = (objective) =>
   [
-    isNumber(objective.hit_ratio) ? `≥ ${percent(objective.hit_ratio)}` : null,
+    isNumber(objective.lookup_hit_ratio) ? `≥ ${percent(objective.lookup_hit_ratio)}` : null,
     isNumber(objective.p95_seconds) ? `p95 ≤ ${span(objective.p95_seconds)}` : null,
   ]
     .filter(Boolean)

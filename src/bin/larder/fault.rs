@@ -64,6 +64,18 @@ impl Fault {
         Self::new(Kind::Unreachable, text)
     }
 
+    /// What is to be told of several, each on a line; the first one says what kind it is.
+    pub(crate) fn of_all(faults: Vec<Self>) -> Result<(), Self> {
+        let Some(kind) = faults.first().map(|fault| fault.kind) else { return Ok(()) };
+        let texts: Vec<_> = faults.into_iter().map(|fault| fault.text).collect();
+        Err(Self::new(kind, texts.join("\n")))
+    }
+
+    /// The same of this cache.
+    pub(crate) fn of_cache(self, cache: &str) -> Self {
+        Self { text: format!("cache {cache}: {}", self.text), ..self }
+    }
+
     /// One that what was printed tells already.
     pub(crate) fn told() -> Self {
         Self::new(Kind::Failed, "")

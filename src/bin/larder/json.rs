@@ -19,6 +19,11 @@ pub(crate) fn count(value: &Value, path: &str) -> u64 {
     value.pointer(path).and_then(Value::as_u64).unwrap_or(0)
 }
 
+/// What a tally has from the cache: fresh, stale and revalidated.
+pub(crate) fn served(tally: &Value) -> u64 {
+    ["/hits", "/stale", "/revalidated"].iter().map(|path| count(tally, path)).sum()
+}
+
 pub(crate) fn flag(value: &Value, path: &str) -> bool {
     value.pointer(path).and_then(Value::as_bool).unwrap_or(false)
 }

@@ -133,7 +133,9 @@ impl Out {
             return json_fault(&Fault::new(fault.kind, text));
         }
         if !text.is_empty() {
-            let _ = writeln!(io::stderr(), "larder: {}", clean(&text));
+            for line in text.lines() {
+                let _ = writeln!(io::stderr(), "larder: {}", clean(line));
+            }
         }
         ExitCode::from(fault.kind.exit_code())
     }

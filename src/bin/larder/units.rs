@@ -81,7 +81,12 @@ pub(crate) fn moment(unix_seconds: f64) -> String {
 
 /// `1 entry`, `2 entries`.
 pub(crate) fn entries(count: u64) -> String {
-    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
+    plural(count, "entry", "entries")
+}
+
+/// `1 miss`, `2 misses`.
+pub(crate) fn plural(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 #[cfg(test)]

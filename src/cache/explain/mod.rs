@@ -7,8 +7,12 @@ mod words;
 pub(crate) use all::Explains;
 pub(crate) use walk::{Asked, explain, explain_with_stores};
 
-use crate::{outcome::Outcome, policy::Spot};
-use serde_json::json;
+use super::book::is_told_apart;
+use crate::{
+    outcome::Outcome,
+    policy::{Rules, Spot},
+};
+use serde_json::{Value, json};
 use std::fmt;
 
 /// What a cache would do with a request, and why. Made by [`CacheLayer::explain`](crate::CacheLayer::explain), which changes
@@ -32,6 +36,10 @@ use std::fmt;
 pub struct Explanation {
     cache: Option<String>,
     policy: Option<String>,
+    /// What the policy is called in metrics, if it has no name.
+    called: Option<String>,
+    /// What is stored under its key was stored by this policy.
+    is_own: bool,
     outcome: Outcome,
     reason: Option<&'static str>,
     key: Option<String>,
@@ -83,21 +91,36 @@ impl Explanation {
         Self { cache: Some(name.into()), ..self }
     }
 
-    /// As one JSON object: `cache` (null unless it was [named](Explanation::in_cache)), `policy`, `outcome`, `reason`, `key`,
-    /// `key_parts` (objects with `name` and `value`) and `steps` (objects with `name` and `text`).
+    /// As one JSON object: `cache` (null unless it was [named](Explanation::in_cache)), `policy` (one without a name as in
+    /// metrics: by its route, or a number), `outcome`, `reason`, `key`, `key_parts` (objects with `name` and `value`) and `steps`
+    /// (objects with `name` and `text`).
     pub fn to_json(&self) -> String {
+        self.json().to_string()
+    }
+
+    pub(crate) fn json(&self) -> Value {
         let parts = self.key_parts().map(|(name, value)| json!({"name": name, "value": value}));
         let steps = self.steps().map(|(name, text)| json!({"name": name, "text": text}));
         json!({
             "cache": self.cache,
-            "policy": self.policy,
+            "policy": self.called(),
             "outcome": self.outcome.as_str(),
             "reason": self.reason,
             "key": self.key,
             "key_parts": parts.collect::<Vec<_>>(),
             "steps": steps.collect::<Vec<_>>(),
         })
-        .to_string()
+    }
+
+    /// The name of the policy; what it is called in metrics, if it has none.
+    pub(crate) fn called(&self) -> Option<&str> {
+        self.policy.as_deref().or(self.called.as_deref())
+    }
+
+    /// Whether what is stored under the key was stored by this policy.
+    #[cfg(feature = "admin")]
+    pub(crate) fn is_own(&self) -> bool {
+        self.is_own
     }
 
     /// The tenant in the key.
@@ -124,10 +147,13 @@ impl Explanation {
         self
     }
 
-    fn new(policy: Option<&str>) -> Self {
+    fn new(rules: &Rules) -> Self {
+        let known = rules.name.is_none() && is_told_apart(rules.tally.name());
         Self {
             cache: None,
-            policy: policy.map(str::to_owned),
+            policy: rules.name.as_deref().map(str::to_owned),
+            called: known.then(|| (**rules.tally.name()).to_owned()),
+            is_own: false,
             outcome: Outcome::Bypass,
             reason: None,
             key: None,

@@ -54,7 +54,7 @@ pub(crate) async fn explain_with_stores(cache: &Cache, rules: &Rules, asked: Ask
 
 fn walk(cache: &Cache, rules: &Rules, asked: Asked<'_>) -> (Explanation, Option<InStores>) {
     let Asked { parts, content, passing, reads } = asked;
-    let mut told = Explanation::new(rules.name.as_deref());
+    let mut told = Explanation::new(rules);
     told.step("policy", rules.name.as_deref().unwrap_or(NAMELESS));
     let body = BodyFacts { empty: content.is_empty(), readable: reads };
     let mut key = KeyBuf::default();
@@ -175,6 +175,7 @@ impl Walk<'_> {
                 return found;
             }
         };
+        self.told.is_own = entry.usage.policy() == &**self.rules.tally.name();
         let age = Secs(self.now.since(entry.received()));
         let selected = match &*entry.nominated {
             [] => String::new(),

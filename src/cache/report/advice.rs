@@ -1,10 +1,13 @@
 use super::reasons::remedy;
 use crate::{
-    cache::{Cache, Metrics, Mismatch, PolicyMetrics},
-    policy::Objective,
+    cache::{
+        Cache, Metrics, Mismatch, PolicyMetrics,
+        verify::{Found, by_policy},
+    },
+    policy::{Objective, SLOW},
     tally::Counts,
 };
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 /// What an operator could change, as the counters say. Made by [`Cache::advice`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,18 +119,14 @@ pub(super) fn advise(metrics: &Metrics, limit: u64, wrong: &[Mismatch]) -> Vec<A
 
 /// By policy, as the last one of each shows. Names alone: what the request said is not told.
 fn wrong_answers(wrong: &[Mismatch]) -> Vec<Advice> {
-    let mut by_policy: BTreeMap<&str, (usize, &Mismatch)> = BTreeMap::new();
-    for mismatch in wrong {
-        let row = by_policy.entry(mismatch.policy.as_deref().unwrap_or("one without a name")).or_insert((0, mismatch));
-        *row = (row.0 + 1, mismatch);
-    }
-    let told = by_policy.into_iter().map(|(policy, (count, last))| Advice {
+    let told = by_policy(wrong).into_iter().map(|Found { policy, count, last }| Advice {
         kind: AdviceKind::WrongAnswers,
-        policy: policy.to_owned(),
+        policy,
         route: None,
         text: format!(
-            "{count} of the last hits that were verified were not what the handler says; the last was {} old, and its request \
-             has these that are not in the key: {}",
+            "{count} of the last hits that were verified {} not what the handler says; the last was {} old, and its request has \
+             these that are not in the key: {}",
+            if count == 1 { "was" } else { "were" },
             spelled(last.age),
             last.suspects
         ),
@@ -155,21 +154,20 @@ fn never_cacheable(metrics: &Metrics) -> impl Iterator<Item = Advice> + '_ {
 }
 
 fn objective_missed(policy: &PolicyMetrics) -> Option<Advice> {
-    let Objective { hit_ratio, p95, .. } = policy.objective.filter(|_| policy.met == Some(false))?;
-    let counts = &policy.windows.five_minutes;
-    Some(of(
-        policy,
-        AdviceKind::ObjectiveMissed,
-        format!(
-            "in the last five minutes {} % of lookups were answered from the cache ({} % are wanted), and fills took {} at the \
-         95th percentile (all together {} is wanted)",
-            percent(counts.served(), counts.lookups()),
-            (hit_ratio * 100.0).round(),
-            counts.fill_time.p95.map_or("nothing".to_owned(), spelled),
-            spelled(p95)
-        ),
-        None,
-    ))
+    let objective = policy.objective.filter(|_| policy.met == Some(false))?;
+    let (counts, Objective { lookup_hit_ratio, p95, .. }) = (&policy.windows.five_minutes, objective);
+    let (ratio, slow) = (counts.lookup_hit_ratio(), objective.slow(counts));
+    let mut missed = Vec::new();
+    if ratio < lookup_hit_ratio {
+        missed.push(format!("the lookup hit ratio was {}, and {} is wanted", part(ratio), part(lookup_hit_ratio)));
+    }
+    if slow > SLOW {
+        // Rounded up, for the same reason.
+        let slow = ((slow * 1000.0 - 1e-9).ceil() / 1000.0).min(1.0);
+        let (slow, most, p95) = (part(slow), part(SLOW), spelled(p95));
+        missed.push(format!("{slow} of lookups took longer than {p95}, and {most} may"));
+    }
+    Some(of(policy, AdviceKind::ObjectiveMissed, format!("in the last five minutes {}", missed.join("; ")), None))
 }
 
 fn invalidated(policy: &PolicyMetrics, metrics: &Metrics) -> Option<Advice> {
@@ -218,8 +216,8 @@ fn too_short(policy: &PolicyMetrics) -> Option<Advice> {
             policy,
             AdviceKind::TtlTooShort,
             format!(
-                "in the last hour each was made about {again} times, and {} % of lookups were answered from the cache",
-                percent(counts.served(), counts.lookups())
+                "in the last hour each was made about {again} times, and the lookup hit ratio was {}",
+                part(counts.lookup_hit_ratio())
             ),
             Some(".fresh_for(..) with a longer time, or .stale_while_revalidate(..)"),
         )
@@ -309,6 +307,12 @@ fn of(policy: &PolicyMetrics, kind: AdviceKind, text: String, change: Option<&st
 
 fn percent(part: u64, all: u64) -> u64 {
     part.saturating_mul(100).checked_div(all).unwrap_or(0)
+}
+
+/// Rounded down: what is not met is never told as if it were.
+pub(super) fn part(ratio: f64) -> String {
+    let tenths = (ratio * 1000.0 + 1e-9).floor() / 10.0;
+    format!("{tenths} %")
 }
 
 pub(super) fn spelled(span: Duration) -> String {

@@ -1,4 +1,4 @@
-use super::advice::{Advice, advise, is_telling, spelled};
+use super::advice::{Advice, advise, is_telling, part, spelled};
 use crate::{
     cache::{Cache, Metrics, PolicyMetrics},
     tally::Counts,
@@ -41,8 +41,8 @@ pub struct Coverage {
     pub tenant: String,
     /// What memory holds of it.
     pub entries: u64,
-    /// Of what it looked up in the last hour, the part that was answered from the cache.
-    pub hit_ratio: f64,
+    /// The lookup hit ratio of the last hour: of what it looked up, the part that was answered from the cache.
+    pub lookup_hit_ratio: f64,
 }
 
 /// What went better the last time.
@@ -80,7 +80,7 @@ pub struct Reporter {
 
 type Tell = Box<dyn Fn(&Report) + Send + Sync>;
 
-/// Reports that come again and again. They go on when this is dropped, as long as the cache is there.
+/// Reports that come again and again. They go on when this is dropped, and end with the cache.
 #[derive(Debug)]
 pub struct Reporting(watch::Sender<bool>);
 
@@ -126,9 +126,14 @@ impl Reporter {
         }
         let (stop, mut stopped) = watch::channel(false);
         let background = cache.background().clone();
-        let weak = Arc::downgrade(&cache.0);
+        let (weak, mut open) = (Arc::downgrade(&cache.0), cache.0.book.open.subscribe());
         drop(cache);
         tokio::spawn(async move {
+            let end = async {
+                // Nothing is ever sent: it fails when the cache goes.
+                let gone = async { while open.changed().await.is_ok() {} };
+                timer::until(gone, background.ended(&mut stopped)).await;
+            };
             let work = async {
                 loop {
                     timer::after(period).await;
@@ -138,7 +143,7 @@ impl Reporter {
                     tell.iter().for_each(|tell| tell(&report));
                 }
             };
-            timer::until(background.ended(&mut stopped), work).await;
+            timer::until(end, work).await;
         });
         Ok(Reporting(stop))
     }
@@ -182,7 +187,7 @@ fn coverage(metrics: &Metrics) -> Vec<Coverage> {
     let of = metrics.tenants.iter().map(|tenant| Coverage {
         tenant: tenant.name.clone(),
         entries: tenant.entries,
-        hit_ratio: tenant.windows.hour.hit_ratio(),
+        lookup_hit_ratio: tenant.windows.hour.lookup_hit_ratio(),
     });
     of.collect()
 }
@@ -198,8 +203,8 @@ fn bottlenecks(metrics: &Metrics, before: &Metrics) -> Vec<(String, String)> {
     let told = spent.into_iter().take(5).map(|(policy, sum, counts)| {
         let p95 =
             counts.fill_time.p95.map_or(String::new(), |p95| format!(", {} at the 95th percentile", spelled(p95)));
-        let ratio = counts.hit_ratio() * 100.0;
-        let text = format!("{} fills took {}{p95}; {ratio:.0} % from the cache", counts.fill_time.count, spelled(sum));
+        let fills = plural(counts.fill_time.count, "fill");
+        let text = format!("{fills} took {}{p95}; lookup hit ratio {}", spelled(sum), part(counts.lookup_hit_ratio()));
         (policy.name.clone(), text)
     });
     told.collect()
@@ -219,9 +224,9 @@ fn regressions(metrics: &Metrics, before: Option<&Metrics>) -> Vec<Regression> {
             continue;
         }
         let mut tell = |text| all.push(Regression { policy: policy.name.clone(), text });
-        let (ratio, was) = (now.hit_ratio(), then.hit_ratio());
+        let (ratio, was) = (now.lookup_hit_ratio(), then.lookup_hit_ratio());
         if ratio < was - 0.1 {
-            tell(format!("hit ratio fell from {was:.2} to {ratio:.2}"));
+            tell(format!("lookup hit ratio fell from {} to {}", part(was), part(ratio)));
         }
         if let (Some(p95), Some(was)) = (now.fill_time.p95, then.fill_time.p95)
             && p95 > was * 3 / 2
@@ -243,6 +248,7 @@ impl Report {
             target: "larder::report",
             cache = self.cache,
             hit_ratio = self.counts.hit_ratio(),
+            lookup_hit_ratio = self.counts.lookup_hit_ratio(),
             requests = self.counts.requests(),
             regressions = self.regressions.len(),
             advice = self.advice.len(),
@@ -258,14 +264,14 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { stored, not_stored, bypasses, saved, .. } = &self.counts;
-        let hours = self.at.duration_since(self.since).unwrap_or_default().as_secs_f64() / 3600.0;
         writeln!(
             f,
-            "cache {}, the last {hours:.1} h: {} requests, {:.0} % of lookups from the cache, {} bypassed",
+            "cache {}, the last {}: {}, {bypasses} bypassed, hit ratio {}, lookup hit ratio {}",
             self.cache,
-            self.counts.requests(),
-            self.counts.hit_ratio() * 100.0,
-            bypasses
+            period(self.at.duration_since(self.since).unwrap_or_default()),
+            plural(self.counts.requests(), "request"),
+            part(self.counts.hit_ratio()),
+            part(self.counts.lookup_hit_ratio()),
         )?;
         writeln!(f, "{stored} stored, {not_stored} not; {} of handlers saved", spelled(*saved))?;
         for (policy, text) in &self.bottlenecks {
@@ -274,14 +280,28 @@ impl fmt::Display for Report {
         for Regression { policy, text } in &self.regressions {
             writeln!(f, "worse: {policy}: {text}")?;
         }
-        for Coverage { tenant, entries, hit_ratio } in self.coverage.iter().take(10) {
-            writeln!(f, "tenant {tenant}: {entries} stored, {:.0} % from the cache", hit_ratio * 100.0)?;
+        for Coverage { tenant, entries, lookup_hit_ratio } in self.coverage.iter().take(10) {
+            writeln!(f, "tenant {tenant}: {entries} stored, lookup hit ratio {}", part(*lookup_hit_ratio))?;
         }
         for advice in &self.advice {
             writeln!(f, "advice: {advice}")?;
         }
         Ok(())
     }
+}
+
+/// `40 s`, `12 min`, `6.0 h`: in the unit that leaves something to be read.
+fn period(span: Duration) -> String {
+    match span.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        // What would be rounded up to an hour is none yet.
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        _ => format!("{:.1} h", span.as_secs_f64() / 3600.0),
+    }
+}
+
+fn plural(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 impl fmt::Debug for Reporter {

@@ -10,7 +10,7 @@ use super::Cache;
 use crate::semantics::date::Timestamp;
 use http::{HeaderName, StatusCode};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{
         Mutex, PoisonError,
@@ -122,9 +122,48 @@ impl Verifications {
     }
 }
 
+/// The mismatches of one policy.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The policy, or what one without a name is called.
+    pub(crate) policy: String,
+    /// How many of the last hundred.
+    pub(crate) count: usize,
+    pub(crate) last: Mismatch,
+}
+
+/// By policy, in the order of their names.
+pub(crate) fn by_policy(mismatches: &[Mismatch]) -> Vec<Found> {
+    let mut all: BTreeMap<&str, (usize, &Mismatch)> = BTreeMap::new();
+    for mismatch in mismatches {
+        let row = all.entry(mismatch.policy.as_deref().unwrap_or(NAMELESS)).or_insert((0, mismatch));
+        *row = (row.0 + 1, mismatch);
+    }
+    let found = all.into_iter();
+    found.map(|(policy, (count, last))| Found { policy: policy.to_owned(), count, last: last.clone() }).collect()
+}
+
 impl Cache {
+    /// What was verified within the last day and is not as it should be, for operators; names alone: what requests said is not
+    /// told.
+    #[cfg(feature = "admin")]
+    pub(crate) fn findings(&self) -> Vec<String> {
+        let now = self.now();
+        let mut recent = self.mismatches();
+        recent.retain(|mismatch| now.since(mismatch.at) < DAY);
+        let told = by_policy(&recent).into_iter().map(|Found { policy, count, last }| {
+            let (hits, least) = match count {
+                1 => ("hit was", ""),
+                MOST.. => ("hits were", "at least "),
+                _ => ("hits were", ""),
+            };
+            format!("policy {policy}: within a day {least}{count} {hits} not what the handler says; the last: {last}")
+        });
+        told.collect()
+    }
+
     /// The hits that were found not to be what the inner service says, the last hundred, oldest first: see
-    /// [`Policy::verify`](crate::Policy::verify).
+    /// [`Policy::verify`](crate::Policy::verify). Those of the last day are among the `problems` that the admin API tells.
     pub fn mismatches(&self) -> Vec<Mismatch> {
         self.verifications().last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
@@ -176,8 +215,15 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
+/// What a policy without a name is called.
+const NAMELESS: &str = "one without a name";
+
 /// So many are kept.
 const MOST: usize = 100;
+
+/// So long they are told as a problem.
+#[cfg(feature = "admin")]
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// So long nothing is said of the next one.
 const QUIET: Duration = Duration::from_secs(60);

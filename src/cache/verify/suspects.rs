@@ -44,9 +44,9 @@ fn sorted<'a>(names: impl Iterator<Item = &'a str>, first: impl Fn(&str) -> bool
     names.into_iter().take(MOST).map(|(_, name)| name.chars().take(LONGEST).collect()).collect()
 }
 
-/// What asks for a part or a check of the same response: it is not sent.
-const NO_SUSPECTS: [&str; 6] =
-    ["content-length", "if-match", "if-modified-since", "if-none-match", "if-range", "range"];
+/// What is about the connection, or asks for a part or a check of the same response: that is not sent.
+const NO_SUSPECTS: [&str; 7] =
+    ["connection", "content-length", "if-match", "if-modified-since", "if-none-match", "if-range", "range"];
 
 const MOST: usize = 32;
 

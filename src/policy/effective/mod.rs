@@ -171,8 +171,8 @@ impl Policy {
             ("grpc", Value::Flag(*grpc)),
             (
                 "objective",
-                objective.map_or(Value::Nothing("none"), |Objective { hit_ratio, p95 }| {
-                    Value::Text(format!("hit ratio {hit_ratio}, p95 {}", Spelled(p95)))
+                objective.map_or(Value::Nothing("none"), |Objective { lookup_hit_ratio, p95 }| {
+                    Value::Text(format!("lookup hit ratio {lookup_hit_ratio}, p95 {}", Spelled(p95)))
                 }),
             ),
         ]);

@@ -7,7 +7,13 @@ use larder::{
     admin::{self, Access, Token},
 };
 use larder_dashboard_tests::Browser;
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -23,11 +29,18 @@ async fn serve(access: Access) -> (String, String) {
     let table = PolicyTable::new()
         .route("/products/{id}", Policy::named("products").fresh_for(60 * MINUTE).shared().tags(["catalog"]))
         .otherwise(Policy::named("dashboard").fresh_for(10 * MINUTE).per_tenant().depends_on(["People"]));
+    // Another layer over the same cache; its handler never says the same twice, which verification finds.
+    let asked = Arc::new(AtomicU64::new(0));
+    let me = get(move || std::future::ready(format!("{}", asked.fetch_add(1, Ordering::Relaxed))));
+    let own = Router::new()
+        .route("/me", me)
+        .layer(CacheLayer::new(&cache, Policy::named("own").fresh_for(60 * MINUTE).shared().verify(1.0)));
     let app = Router::new()
         .route("/products/{id}", get(|| async { "<script>document.title = 'broken into'</script>" }))
         .route("/dashboard", get(|| async { "figures" }))
         .route("/cart", get(|| async { ([("set-cookie", "a=b")], "cart") }))
         .layer(CacheLayer::new(&cache, table))
+        .merge(own)
         .layer(IdentityLayer::from_fn(|request| {
             let tenant = request.headers.get("x-tenant")?.to_str().ok()?;
             Some(Identity::new().with_tenant(tenant).with_user("ann"))
@@ -107,6 +120,18 @@ async fn from_sign_in_to_action() {
     let ratio = browser.number("hit-ratio").await.unwrap();
     assert!((0.2..0.9).contains(&ratio), "{ratio}");
 
+    // What verification finds is told on top.
+    for _ in 0..2 {
+        ask(&host, "/me", "").await;
+    }
+    browser
+        .until("a problem is told", async |it| {
+            let text = it.run("return document.body.innerText").await.to_string();
+            text.contains("policy own: within a day 1 hit was not what the handler says")
+        })
+        .await;
+    browser.picture("problem").await;
+
     browser.click("tab-advice").await;
     let uncacheable = browser.text("uncacheable").await;
     assert!(uncacheable.contains("/cart") && uncacheable.contains("strip_set_cookie"), "{uncacheable}");
@@ -128,7 +153,15 @@ async fn from_sign_in_to_action() {
     browser.fill("explain-uri", &format!("http://{host}/products/1")).await;
     browser.click("explain-submit").await;
     browser.until("it is a hit", async |it| it.text("explain-outcome").await.to_lowercase().contains("hit")).await;
+    assert_eq!(browser.count("explanation").await, 1, "it was stored by one of them");
     browser.picture("explain").await;
+    // What is not stored is explained under each policy that it may come to.
+    browser.fill("explain-uri", "/cold").await;
+    browser.click("explain-submit").await;
+    browser.until("there are two", async |it| it.count("explanation").await == 2).await;
+    let told = browser.text("explain-result").await;
+    assert!(told.contains("policy own") && told.contains("policy dashboard"), "{told}");
+    browser.picture("explain-cold").await;
 
     browser.click("tab-dependencies").await;
     browser.until("the graph is drawn", async |it| it.count("graph-node").await >= 3).await;

@@ -4,7 +4,7 @@ use super::Desk;
 use crate::{
     args::Metrics,
     fault::Fault,
-    json::{count, counts, flag, list, number, text, text_or},
+    json::{count, counts, list, number, served, text, text_or},
     out::{Look, Out},
     table::{Table, clean, flexible, left, right},
     units::{bytes, percent, span, span_or_dash},
@@ -74,10 +74,11 @@ fn tallies(out: &Out, of: &Value) -> Result<(), Fault> {
         let cells = columns.iter().map(|path| of.pointer(path).map_or_else(|| "-".to_owned(), tell));
         table.row([title.to_owned()].into_iter().chain(cells));
     };
+    row("hits", &|tally| served(tally).to_string());
     for (title, path) in [
-        ("hits", "/hits"),
-        ("stale", "/stale"),
-        ("revalidated", "/revalidated"),
+        ("  fresh", "/hits"),
+        ("  stale", "/stale"),
+        ("  revalidated", "/revalidated"),
         ("misses", "/misses"),
         ("collapsed", "/collapsed"),
         ("bypasses", "/bypasses"),
@@ -89,10 +90,11 @@ fn tallies(out: &Out, of: &Value) -> Result<(), Fault> {
         ("invalidations", "/invalidations"),
         ("evictions", "/evictions"),
     ] {
-        row(title, &|tally| count(tally, path).to_string());
+        // Of a policy or a tenant alone not all is known.
+        row(title, &|tally| number(tally, path).map_or_else(|| "-".to_owned(), |_| count(tally, path).to_string()));
     }
-    row("hits per lookup", &|tally| percent(number(tally, "/hit_ratio")));
-    row("hits per request", &|tally| percent(number(tally, "/request_hit_ratio")));
+    row("hit ratio", &|tally| percent(number(tally, "/hit_ratio")));
+    row("lookup hit ratio", &|tally| percent(number(tally, "/lookup_hit_ratio")));
     row("time saved", &|tally| span_or_dash(number(tally, "/saved_seconds")));
     row("bytes saved", &|tally| bytes(count(tally, "/saved_bytes")));
     for (title, path) in [
@@ -121,17 +123,17 @@ fn beside(out: &Out, cache: &Value) -> Result<(), Fault> {
         true => Ok(()),
         false => out.line("").and_then(|()| out.line(title)).and_then(|()| out.table(&table)),
     };
-    let columns = [flexible("POLICY"), left("KIND"), right("HITS"), right("MISSES"), right("RATIO"), right("MISS P95")];
-    let mut table =
-        Table::new([&columns[..], &[right("ENTRIES"), right("SIZE"), flexible("OBJECTIVE")]].concat()).indented(2);
+    let figures = ["HITS", "COLLAPSED", "MISSES", "LOOKUP HIT RATIO", "MISS P95"].map(right);
+    let held = [right("ENTRIES"), right("SIZE"), flexible("OBJECTIVE")];
+    let columns = [&[flexible("POLICY"), left("KIND")], &figures[..], &held[..]].concat();
+    let mut table = Table::new(columns).indented(2);
     for policy in list(cache, "/policies") {
         let own = [count(policy, "/entries").to_string(), bytes(count(policy, "/entry_bytes")), objective(policy)];
         let kind = text(policy, "/kind").to_owned();
         table.row([text(policy, "/name").to_owned(), kind].into_iter().chain(short(policy)).chain(own));
     }
     titled("policies", table)?;
-    let columns = [flexible("TENANT"), right("HITS"), right("MISSES"), right("RATIO"), right("MISS P95")];
-    let mut table = Table::new(columns).indented(2);
+    let mut table = Table::new([&[flexible("TENANT")], &figures[..]].concat()).indented(2);
     for tenant in list(cache, "/tenants") {
         table.row([text(tenant, "/name").to_owned()].into_iter().chain(short(tenant)));
     }
@@ -144,11 +146,12 @@ fn beside(out: &Out, cache: &Value) -> Result<(), Fault> {
     titled("never from the cache (`larder advice` tells what to change)", table)
 }
 
-fn short(of: &Value) -> [String; 4] {
+fn short(of: &Value) -> [String; 5] {
     [
-        count(of, "/total/hits").to_string(),
+        of.get("total").map_or(0, served).to_string(),
+        count(of, "/total/collapsed").to_string(),
         count(of, "/total/misses").to_string(),
-        percent(number(of, "/total/hit_ratio")),
+        percent(number(of, "/total/lookup_hit_ratio")),
         span_or_dash(number(of, "/total/miss_latency/p95_seconds")),
     ]
 }
@@ -157,12 +160,14 @@ fn objective(policy: &Value) -> String {
     let Some(objective) = policy.get("objective").filter(|objective| !objective.is_null()) else {
         return "-".to_owned();
     };
-    if flag(objective, "/met") {
-        return "met".to_owned();
-    }
-    let ratio = number(objective, "/hit_ratio").map(|ratio| format!("≥ {}", percent(Some(ratio))));
+    let met = match objective.get("met").and_then(Value::as_bool) {
+        Some(true) => return "met".to_owned(),
+        Some(false) => "missed",
+        None => "too little asked",
+    };
+    let ratio = number(objective, "/lookup_hit_ratio").map(|ratio| format!("≥ {}", percent(Some(ratio))));
     let p95 = number(objective, "/p95_seconds").map(|p95| format!("p95 ≤ {}", span(p95)));
-    format!("missed: {}", [ratio, p95].into_iter().flatten().collect::<Vec<_>>().join(", "))
+    format!("{met}: {}", [ratio, p95].into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 /// The paths and tags that memory is held for.

@@ -34,6 +34,7 @@ pub(super) async fn invalidate(desk: &mut Desk<'_>, what: &Invalidate) -> Result
                 }
                 results.push(result);
             }
+            Err(fault) if caches.len() > 1 => faults.push(fault.of_cache(cache)),
             Err(fault) => faults.push(fault),
         }
     }
@@ -44,7 +45,7 @@ pub(super) async fn invalidate(desk: &mut Desk<'_>, what: &Invalidate) -> Result
     }
     // What was refused is worse than what could not be confirmed.
     faults.sort_by_key(|fault| fault.kind == Kind::Unconfirmed);
-    faults.into_iter().next().map_or(Ok(()), Err)
+    Fault::of_all(faults)
 }
 
 async fn one(desk: &mut Desk<'_>, cache: &str, selector: &Value, what: &Invalidate) -> Result<Value, Fault> {

@@ -11,6 +11,7 @@ use crate::{
     url::Query,
 };
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 fn sort_name(sort: Sort) -> &'static str {
     match sort {
@@ -24,13 +25,17 @@ fn sort_name(sort: Sort) -> &'static str {
 
 pub(super) async fn keys(desk: &mut Desk<'_>, what: &Keys) -> Result<(), Fault> {
     let limit = if what.limit == 0 { usize::MAX } else { what.limit };
-    let (mut entries, mut cursor) = (Vec::new(), None::<String>);
+    let (mut entries, mut cursor, mut seen) = (Vec::new(), None::<String>, HashSet::new());
+    // What is used or grows meanwhile may come again on a later page, or have been passed over.
+    let mut moved = 0;
     let page = loop {
         let wanted = (limit - entries.len()).min(PAGE);
         let query = asked(desk.query(), what).with("limit", wanted.to_string()).maybe("cursor", cursor.as_ref());
         let mut page = desk.client.get("api/explore", query).await?;
         if let Some(Value::Array(found)) = page.get_mut("entries").map(Value::take) {
-            entries.extend(found);
+            let before = entries.len() + found.len();
+            entries.extend(found.into_iter().filter(|entry| seen.insert(text(entry, "/id").to_owned())));
+            moved += before - entries.len();
         }
         let next = Some(text(&page, "/cursor").to_owned()).filter(|next| !next.is_empty());
         // One that leads back to itself would never end.
@@ -40,6 +45,11 @@ pub(super) async fn keys(desk: &mut Desk<'_>, what: &Keys) -> Result<(), Fault> 
         cursor = next;
     };
     entries.truncate(limit);
+    if moved > 0 {
+        desk.out.note(
+            "some moved while pages were read, and others may be missing: with --sort age, ttl or key each keeps its place",
+        );
+    }
     if desk.out.json {
         let mut page = page;
         if let Some(place) = page.get_mut("entries") {
@@ -150,5 +160,5 @@ pub(super) async fn entry(desk: &mut Desk<'_>, id: &str) -> Result<(), Fault> {
     }
 }
 
-/// So many are asked for at once.
-const PAGE: usize = 100;
+/// So many are asked for at once: as many as there may be, so that little can change between pages.
+const PAGE: usize = 1000;

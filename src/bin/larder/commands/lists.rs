@@ -50,8 +50,8 @@ fn settings<'a>(out: &Out, policy: &'a Value) -> Vec<(&'a str, String)> {
             pairs.push((title, words.join(", ")));
         }
     }
-    if let Some(ratio) = number(policy, "/objective/hit_ratio") {
-        pairs.push(("objective", format!("hit ratio {}", crate::units::percent(Some(ratio)))));
+    if let Some(ratio) = number(policy, "/objective/lookup_hit_ratio") {
+        pairs.push(("objective", format!("lookup hit ratio {}", crate::units::percent(Some(ratio)))));
     }
     pairs
 }

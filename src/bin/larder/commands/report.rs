@@ -3,10 +3,10 @@
 use super::Desk;
 use crate::{
     fault::Fault,
-    json::{count, list, number, text, text_or},
+    json::{count, list, number, served, text, text_or},
     out::{Look, Out},
     table::{Table, flexible, left, right},
-    units::{bytes, moment, percent, span_or_dash},
+    units::{bytes, moment, percent, plural, span_or_dash},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -40,9 +40,15 @@ fn one(out: &Out, report: &Value) -> Result<(), Fault> {
     out.line(out.look(Look::Title, &format!("report of {}, since {}", at("/at"), at("/since"))))?;
     out.paragraph(2, text(report, "/text"))?;
     if let Some(tally) = report.get("effectiveness").filter(|tally| !tally.is_null()) {
-        let served = count(tally, "/hits") + count(tally, "/stale") + count(tally, "/revalidated");
-        let (ratio, saved) = (percent(number(tally, "/hit_ratio")), span_or_dash(number(tally, "/saved_seconds")));
-        let told = format!("{served} served, {} misses, {ratio} of lookups, {saved} saved", count(tally, "/misses"));
+        let [ratio, of_lookups] = ["/hit_ratio", "/lookup_hit_ratio"].map(|path| percent(number(tally, path)));
+        let [misses, collapsed, bypasses] = ["/misses", "/collapsed", "/bypasses"].map(|path| count(tally, path));
+        let told = format!(
+            "{}, {}, {collapsed} collapsed, {}; hit ratio {ratio}, lookup hit ratio {of_lookups}; {} saved",
+            plural(served(tally), "hit", "hits"),
+            plural(misses, "miss", "misses"),
+            plural(bypasses, "bypass", "bypasses"),
+            span_or_dash(number(tally, "/saved_seconds"))
+        );
         out.pairs(2, &[("effect", told)])?;
     }
     for (title, path, look) in
@@ -53,9 +59,9 @@ fn one(out: &Out, report: &Value) -> Result<(), Fault> {
             out.line(format!("  {}  {text}", out.look(look, title)))?;
         }
     }
-    let mut table = Table::new([flexible("TENANT"), right("ENTRIES"), right("RATIO")]).indented(2);
+    let mut table = Table::new([flexible("TENANT"), right("ENTRIES"), right("LOOKUP HIT RATIO")]).indented(2);
     for tenant in list(report, "/coverage") {
-        let ratio = percent(number(tenant, "/hit_ratio"));
+        let ratio = percent(number(tenant, "/lookup_hit_ratio"));
         table.row([text_or(tenant, "/tenant", "-").to_owned(), count(tenant, "/entries").to_string(), ratio]);
     }
     if table.is_empty() { Ok(()) } else { out.table(&table) }
@@ -72,22 +78,23 @@ fn past(out: &Out, history: &Value, days: u32) -> Result<(), Fault> {
             by_day.entry(moment(at)[..10].to_owned()).or_default().push(sample);
         }
     }
-    let columns = [left("DAY"), right("SERVED"), right("MISSES"), right("BYPASSES"), right("RATIO")];
-    let more = [right("MISS P95"), right("INVALIDATED"), right("MEMORY")];
+    let columns = [left("DAY"), right("HITS"), right("COLLAPSED"), right("MISSES"), right("BYPASSES")];
+    let more = [right("HIT RATIO"), right("MISS P95"), right("INVALIDATIONS"), right("MEMORY")];
     let mut table = Table::new([&columns[..], &more].concat()).indented(2);
     for (day, samples) in &by_day {
         let sum = |path: &str| samples.iter().map(|sample| count(sample, path)).sum::<u64>();
-        let served = sum("/hits") + sum("/stale") + sum("/revalidated");
-        let lookups = served + sum("/collapsed") + sum("/misses");
+        let served = samples.iter().map(|sample| served(sample)).sum::<u64>();
+        let requests = served + sum("/collapsed") + sum("/misses") + sum("/bypasses");
         // The worst of the steps: what they hold cannot be put together again.
         let p95 = samples.iter().filter_map(|sample| number(sample, "/miss_p95_seconds")).reduce(f64::max);
         let memory = samples.last().map_or(0, |sample| count(sample, "/used_bytes"));
         table.row([
             day.clone(),
             served.to_string(),
+            sum("/collapsed").to_string(),
             sum("/misses").to_string(),
             sum("/bypasses").to_string(),
-            percent(ratio(served, lookups)),
+            percent(ratio(served, requests)),
             span_or_dash(p95),
             sum("/invalidations").to_string(),
             bytes(memory),

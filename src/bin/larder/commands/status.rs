@@ -6,7 +6,7 @@ use crate::{
     fault::Fault,
     json::{count, counts, flag, list, number, text, text_or, texts},
     out::{Look, Out},
-    units::{bytes, percent, span, span_or_dash},
+    units::{bytes, percent, plural, span, span_or_dash},
     url::Query,
 };
 use serde_json::Value;
@@ -67,18 +67,20 @@ fn memory(cache: &Value) -> String {
         number(cache, "/memory/used_bytes").zip(number(cache, "/memory/limit_bytes").filter(|limit| *limit > 0.0));
     let part = percent(part.map(|(used, limit)| used / limit));
     let (resources, evicted) = (count(cache, "/memory/resources"), count(cache, "/memory/evictions"));
-    format!("{} of {} ({part}), {resources} resources, {evicted} evicted", bytes(used), bytes(limit))
+    let resources = plural(resources, "resource", "resources");
+    format!("{} of {} ({part}), {resources}, {evicted} evicted", bytes(used), bytes(limit))
 }
 
 fn work(cache: &Value) -> String {
     let (fills, background) = (count(cache, "/fills"), count(cache, "/background"));
-    format!("{fills} fills, {background} in the background, {} writes waiting", count(cache, "/writes_waiting"))
+    let (fills, waiting) = (plural(fills, "fill", "fills"), count(cache, "/writes_waiting"));
+    format!("{fills}, {background} in the background, {} waiting", plural(waiting, "write", "writes"))
 }
 
 fn store_text(store: &Value) -> String {
     let mut told = vec![if flag(store, "/up") { "up" } else { "down" }.to_owned()];
-    for what in ["hits", "misses", "writes", "dropped"] {
-        told.push(format!("{} {what}", count(store, &format!("/{what}"))));
+    for (one, many) in [("hit", "hits"), ("miss", "misses"), ("write", "writes"), ("dropped", "dropped")] {
+        told.push(plural(count(store, &format!("/{many}")), one, many));
     }
     if let Some(used) = store.get("used_bytes").and_then(Value::as_u64) {
         let limit = store.get("limit_bytes").and_then(Value::as_u64).filter(|limit| *limit > 0);
@@ -102,12 +104,14 @@ fn store_text(store: &Value) -> String {
 fn log(log: &Value) -> String {
     match text_or(log, "/kind", "none") {
         "shared" => {
-            let told = ["read", "sent", "waiting", "gaps", "unreadable", "foreign", "failures"].map(|what| {
-                let count = count(log, &format!("/{what}"));
+            let always = ["read", "sent", "waiting"].map(|what| (what, what));
+            let odd = [("gap", "gaps"), ("unreadable", "unreadable"), ("foreign", "foreign"), ("failure", "failures")];
+            let told = always.into_iter().chain(odd).map(|(one, many)| {
+                let count = count(log, &format!("/{many}"));
                 // What is always there, and what is worth a look.
-                (count > 0 || matches!(what, "read" | "sent" | "waiting")).then(|| format!("{count} {what}"))
+                (count > 0 || always.contains(&(one, many))).then(|| plural(count, one, many))
             });
-            let told: Vec<String> = told.into_iter().flatten().collect();
+            let told: Vec<String> = told.flatten().collect();
             let contact = match number(log, "/since_contact_seconds") {
                 Some(since) => format!("read {} ago", span(since)),
                 None => "never read".to_owned(),

@@ -8,39 +8,37 @@ use crate::{
     out::Look,
     progress::Progress,
     table::{Table, flexible, left, right},
+    units::plural,
     url::Query,
 };
 use serde_json::{Value, json};
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    io,
+    pin::{Pin, pin},
     task::Poll,
     time::Duration,
 };
 
 pub(super) async fn warm(desk: &mut Desk<'_>, what: &Warm) -> Result<(), Fault> {
-    let mut results = Vec::new();
-    let mut fault = None;
+    let (mut results, mut faults) = (Vec::new(), Vec::new());
     if let Some(job) = &what.job {
         let cache = desk.global.cache.clone().unwrap_or_default();
         results.push(wait(desk, &cache, job).await?);
     } else {
-        for (cache, categories) in targets(desk, what).await? {
-            let body = json!({
-                "cache": cache,
-                "categories": categories,
-                "tenant": what.tenant,
-                "force": what.force,
-                "dry_run": what.dry_run,
-            });
-            let (_, mut answer) = desk.client.post("api/manage/warm", &body).await?;
-            if !what.dry_run && !what.no_wait {
-                answer = wait(desk, &cache, text(&answer, "/job")).await?;
+        let targets = targets(desk, what).await?;
+        let several = targets.len() > 1;
+        for (cache, categories) in targets {
+            match one(desk, what, &cache, &categories).await {
+                Ok(answer) => results.push(answer),
+                Err(fault) => {
+                    let enough = fault.kind == Kind::Interrupted;
+                    faults.push(if several { fault.of_cache(&cache) } else { fault });
+                    if enough {
+                        break;
+                    }
+                }
             }
-            if let Some(answer) = answer.as_object_mut() {
-                answer.insert("cache".to_owned(), json!(cache));
-            }
-            results.push(answer);
         }
     }
     if desk.out.json {
@@ -52,10 +50,30 @@ pub(super) async fn warm(desk: &mut Desk<'_>, what: &Warm) -> Result<(), Fault> 
         }
         if text(result, "/state") == "failed" || count(result, "/failed") > 0 {
             let (failed, of) = (count(result, "/failed"), count(result, "/of"));
-            fault = fault.or(Some(Fault::failed(format!("warming failed: {failed} of {of}"))));
+            let fault = Fault::failed(format!("warming failed: {failed} of {of}"));
+            faults.push(if results.len() > 1 { fault.of_cache(text(result, "/cache")) } else { fault });
         }
     }
-    fault.map_or(Ok(()), Err)
+    Fault::of_all(faults)
+}
+
+/// Warms one cache, and waits for it if that is wanted.
+async fn one(desk: &mut Desk<'_>, what: &Warm, cache: &str, categories: &[String]) -> Result<Value, Fault> {
+    let body = json!({
+        "cache": cache,
+        "categories": categories,
+        "tenant": what.tenant,
+        "force": what.force,
+        "dry_run": what.dry_run,
+    });
+    let (_, mut answer) = desk.client.post("api/manage/warm", &body).await?;
+    if !what.dry_run && !what.no_wait {
+        answer = wait(desk, cache, text(&answer, "/job")).await?;
+    }
+    if let Some(answer) = answer.as_object_mut() {
+        answer.insert("cache".to_owned(), json!(cache));
+    }
+    Ok(answer)
 }
 
 /// Which categories of which caches are to be warmed.
@@ -92,10 +110,10 @@ async fn targets(desk: &mut Desk<'_>, what: &Warm) -> Result<Vec<(String, Vec<St
 /// Waits until it is done, or somebody has enough of that.
 async fn wait(desk: &mut Desk<'_>, cache: &str, job: &str) -> Result<Value, Fault> {
     let progress = Progress::new(desk.out);
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut interrupt) = (FIRST_PAUSE, Interrupt::new());
     loop {
         let query = Query::default().maybe("cache", Some(cache).filter(|cache| !cache.is_empty())).with("job", job);
-        let asked = unless_interrupted(desk.client.get("api/manage/warm", query)).await;
+        let asked = interrupt.unless(desk.client.get("api/manage/warm", query)).await;
         let Some(asked) = asked else { return Err(left_alone(job)) };
         let state = asked.map_err(|fault| Fault {
             text: format!("{fault}; the warming may go on: `larder warm --job {job}` waits for it"),
@@ -105,7 +123,7 @@ async fn wait(desk: &mut Desk<'_>, cache: &str, job: &str) -> Result<Value, Faul
         if text(&state, "/state") != "running" {
             return Ok(state);
         }
-        if unless_interrupted(tokio::time::sleep(pause)).await.is_none() {
+        if interrupt.unless(tokio::time::sleep(pause)).await.is_none() {
             return Err(left_alone(job));
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -117,18 +135,31 @@ fn left_alone(job: &str) -> Fault {
     Fault::new(Kind::Interrupted, text)
 }
 
-/// What comes of it, unless Ctrl-C comes first.
-async fn unless_interrupted<T>(future: impl Future<Output = T>) -> Option<T> {
-    let (mut future, mut interrupt) = (pin!(future), pin!(tokio::signal::ctrl_c()));
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => match interrupt.as_mut().poll(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(None),
-            // Without signals there is only the future.
-            _ => Poll::Pending,
-        },
-    })
-    .await
+/// Ctrl-C, listened to from first to last: one that comes at the same time as an answer is not lost.
+struct Interrupt(Option<Pin<Box<dyn Future<Output = io::Result<()>>>>>);
+
+impl Interrupt {
+    fn new() -> Self {
+        Self(Some(Box::pin(tokio::signal::ctrl_c())))
+    }
+
+    /// What comes of it, unless Ctrl-C comes first.
+    async fn unless<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Some(interrupt) = &mut self.0
+                && let Poll::Ready(heard) = interrupt.as_mut().poll(cx)
+            {
+                self.0 = None;
+                // Without signals there is only the future.
+                if heard.is_ok() {
+                    return Poll::Ready(None);
+                }
+            }
+            future.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
 }
 
 fn shown(desk: &Desk<'_>, what: &Warm, result: &Value) -> Result<(), Fault> {
@@ -142,7 +173,7 @@ fn shown(desk: &Desk<'_>, what: &Warm, result: &Value) -> Result<(), Fault> {
         for one in list(result, "/would") {
             table.row([text(one, "/category").to_owned(), count(one, "/requests").to_string()]);
         }
-        out.line(format!("{cache}would ask {} times", count(result, "/of")))?;
+        out.line(format!("{cache}would ask {}", plural(count(result, "/of"), "time", "times")))?;
         return if table.is_empty() { Ok(()) } else { out.table(&table) };
     }
     if what.no_wait {
