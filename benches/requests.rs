@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Empty;
+use larder::Identity;
 
 /// The body of every request here: nothing, as a GET has.
 pub type NoBody = Empty<Bytes>;
@@ -27,6 +28,7 @@ pub struct Requests {
     /// All values in a row, and where each ends.
     values: Vec<u8>,
     ends: Vec<usize>,
+    identity: Option<Identity>,
 }
 
 impl Requests {
@@ -42,7 +44,7 @@ impl Requests {
 
     /// With these fields.
     pub fn with(fields: &[(&str, &str)]) -> Self {
-        let mut requests = Self { names: Vec::new(), values: Vec::new(), ends: Vec::new() };
+        let mut requests = Self { names: Vec::new(), values: Vec::new(), ends: Vec::new(), identity: None };
         for (name, value) in fields {
             requests.add(name, value);
         }
@@ -54,6 +56,12 @@ impl Requests {
     pub fn and(mut self, name: &str, value: &str) -> Self {
         self.add(name, value);
         self
+    }
+
+    /// Of whom an `IdentityLayer` further out has found this.
+    #[must_use]
+    pub fn of(self, identity: Identity) -> Self {
+        Self { identity: Some(identity), ..self }
     }
 
     fn add(&mut self, name: &str, value: &str) {
@@ -76,6 +84,9 @@ impl Requests {
         *request.method_mut() = Method::GET;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
+        if let Some(identity) = &self.identity {
+            request.extensions_mut().insert(identity.clone());
+        }
         request
     }
 }

@@ -13,7 +13,7 @@ use http::{
 };
 use http_body::Body;
 use http_body_util::Full;
-use larder::{Cache, CacheLayer, CacheService, Policy};
+use larder::{Cache, CacheLayer, CacheService, Identity, Policy};
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -149,6 +149,11 @@ pub fn pairs() -> Vec<Pair> {
         hit("hit/100KiB", &Application::new(100 * 1024), browser()),
         hit("hit/no-request-fields", &Application::new(1024), Requests::bare()),
         hit("hit/vary", &Application::new(1024).vary("accept-encoding"), browser()),
+        hit(
+            "hit/identity",
+            &Application::new(1024),
+            browser().of(Identity::new().with("tenant", "7").with("user", "42")),
+        ),
         hit("hit/304", &Application::new(1024), browser().and("if-none-match", TAG)),
         pass_through(),
         miss(),

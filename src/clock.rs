@@ -3,10 +3,10 @@
 use crate::semantics::date::Timestamp;
 use std::{
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Where a cache reads the time. Clones read the same clock.
@@ -65,21 +65,21 @@ impl Clock {
     }
 }
 
-/// Milliseconds since some moment before the process. The clock that ticks every few milliseconds is read in a tenth of
-/// the time, and what is decided by it is told in seconds.
-#[cfg(all(target_os = "linux", not(miri)))]
+/// Milliseconds since some moment that stays the same. On Linux by the clock that ticks every few of them, which is read in
+/// a tenth of the time: what is decided by it is told in seconds.
 #[inline]
 fn monotonic_millis() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    // Neither is ever negative.
-    now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000
+    #[cfg(all(target_os = "linux", not(miri)))]
+    if let Ok(now) = nix::time::ClockId::CLOCK_MONOTONIC_COARSE.now().map(Duration::from) {
+        return now.as_secs() * 1000 + u64::from(now.subsec_millis());
+    }
+    precise_millis()
 }
 
-/// Milliseconds since some moment in the process.
-#[cfg(not(all(target_os = "linux", not(miri))))]
 #[expect(clippy::disallowed_methods, reason = "this is the place that the others are sent to")]
-fn monotonic_millis() -> u64 {
-    static STARTED: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+#[cfg_attr(all(target_os = "linux", not(miri)), cold)]
+fn precise_millis() -> u64 {
+    static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(STARTED.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
 }
 

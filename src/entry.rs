@@ -42,52 +42,56 @@ pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-statu
 
 /// A stored response. Its head is kept as a hit sends it: `Age` comes first and only its value changes, the word of this
 /// cache is the last `Cache-Status`, so that a hit clones the map and never grows it.
+///
+/// What every hit reads comes first, in this order, so that it lies in few lines of memory.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Entry {
-    pub(crate) status: StatusCode,
     pub(crate) head: HeaderMap,
-    /// Fields that speak to this cache alone: not sent, but heard again when a 304 freshens the head.
-    pub(crate) hidden: HeaderMap,
-    /// What counts of fields that a layer wrote for browsers and CDNs, when a 304 freshens the head.
-    pub(crate) for_caches: Option<Box<ForCaches>>,
     pub(crate) body: Bytes,
     pub(crate) trailers: Option<Box<HeaderMap>>,
     lifespan: Lifespan,
+    pub(crate) checked: Checked,
+    compare_at: AtomicU64,
+    /// From here on a hit may have to start a refresh, although it is fresh.
+    pub(crate) refresh_from: Timestamp,
+    pub(crate) status: StatusCode,
     /// `public`, `s-maxage` or `must-revalidate`: for requests with credentials too (RFC 9111 §3.5).
     pub(crate) allows_credentials: bool,
-    /// How long it is served without a look into the stores behind, and until when; in milliseconds.
-    memory_ttl: Option<Duration>,
-    compare_at: AtomicU64,
-    pub(crate) nominated: Box<[HeaderName]>,
-    pub(crate) footprint: Footprint,
-    /// What it was tagged with.
-    pub(crate) tags: Tags,
+    /// What clients are told, in place of what the handler said to the cache.
+    pub(crate) browser: Option<CacheControl>,
+    /// How often it is used, and who is told.
+    pub(crate) usage: Usage,
+    /// A value of the application, shared by all who read it. Then there is neither head nor body.
+    pub(crate) value: Option<Held>,
+    pub(crate) told: Told,
+    pub(crate) refresh: Gate,
     /// The end of the invalidation log before the fill began.
     pub(crate) stamp: Seq,
+    pub(crate) footprint: Footprint,
+    /// Fields that speak to this cache alone: not sent, but heard again when a 304 freshens the head.
+    hidden: Option<Box<HeaderMap>>,
+    /// What counts of fields that a layer wrote for browsers and CDNs, when a 304 freshens the head.
+    pub(crate) for_caches: Option<Box<ForCaches>>,
+    /// How long it is served without a look into the stores behind; until when, is in `compare_at`, in milliseconds.
+    memory_ttl: Option<Duration>,
+    pub(crate) nominated: Box<[HeaderName]>,
+    /// What it was tagged with.
+    pub(crate) tags: Tags,
     /// Fills are numbered as they begin.
     pub(crate) started: u64,
     /// Of no use to anyone after this moment.
     pub(crate) discard_at: Timestamp,
-    /// What clients are told, in place of what the handler said to the cache.
-    pub(crate) browser: Option<CacheControl>,
     /// What the handler said of storing it, where that is not the policy of the layer.
     pub(crate) handler: Option<Arc<Rules>>,
-    pub(crate) checked: Checked,
-    pub(crate) refresh: Gate,
-    /// How often it is used, and who is told.
-    pub(crate) usage: Usage,
-    pub(crate) told: Told,
-    /// From here on a hit may have to start a refresh, although it is fresh.
-    pub(crate) refresh_from: Timestamp,
     received: Timestamp,
-    pub(crate) early: RefreshRules,
+    /// When it is refreshed before it is stale, if ever.
+    early: Option<Box<RefreshRules>>,
     /// How long the answer took.
     pub(crate) fill_time: Duration,
     /// The lifetime that it got as an adaptive one.
     pub(crate) adapted: Option<Duration>,
     weight: u64,
-    /// A value of the application, shared by all who read it. Then there is neither head nor body.
-    pub(crate) value: Option<Held>,
 }
 
 /// A value as it is held, and the bytes that it is reckoned to take.
@@ -165,7 +169,7 @@ impl Entry {
         Self {
             status,
             head: served_head(&headers, how.hit),
-            hidden,
+            hidden: (!hidden.is_empty()).then(|| Box::new(hidden)),
             for_caches: for_caches.map(Box::new),
             body,
             trailers,
@@ -181,7 +185,7 @@ impl Entry {
             // What came aged lives from its arrival on.
             refresh_from: refresh_from(&Lifespan { born: received, ..lifespan }, how.refresh, origin.fill_time),
             received,
-            early: how.refresh,
+            early: how.refresh.is_early().then(|| Box::new(how.refresh)),
             fill_time: origin.fill_time,
             adapted: origin.adapted,
             value: None,
@@ -204,7 +208,7 @@ impl Entry {
         Self {
             status: StatusCode::OK,
             head: HeaderMap::new(),
-            hidden: HeaderMap::new(),
+            hidden: None,
             for_caches: None,
             body: Bytes::new(),
             trailers: None,
@@ -225,7 +229,7 @@ impl Entry {
             told: Told::default(),
             refresh_from: refresh_from(&lifespan, early, fill_time),
             received: lifespan.born,
-            early,
+            early: early.is_early().then(|| Box::new(early)),
             fill_time,
             adapted: None,
             value: Some(held),
@@ -300,7 +304,8 @@ impl Entry {
     }
 
     fn wants_refresh(&self, now: Timestamp, random: f64) -> bool {
-        is_due(&Lifespan { born: self.received, ..self.lifespan() }, self.early, self.fill_time, now, random)
+        let life = Lifespan { born: self.received, ..self.lifespan() };
+        self.early.as_deref().is_some_and(|rules| is_due(&life, *rules, self.fill_time, now, random))
     }
 
     /// Whether half of its lifetime, from its arrival on, is over.
@@ -323,7 +328,7 @@ impl Entry {
         if self.browser.is_some() {
             head.remove(CACHE_CONTROL);
         }
-        for (name, value) in &self.hidden {
+        for (name, value) in self.hidden.iter().flat_map(|hidden| hidden.iter()) {
             head.append(name, value.clone());
         }
         head
@@ -353,7 +358,7 @@ impl Entry {
             + rows
             + self.tags.weight()
             + fields(&self.head)
-            + fields(&self.hidden)
+            + self.hidden.as_deref().map_or(0, fields)
             + trailers
             + ENTRY_OVERHEAD) as u64
     }

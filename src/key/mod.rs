@@ -21,6 +21,7 @@ pub(crate) use search::Searches;
 pub(crate) use text::{Readable, shown};
 pub(crate) use wanted::{Attribute, Wanted};
 
+use smallvec::SmallVec;
 use std::{fmt, hash::Hash};
 
 /// What a part of a key is. The order is that of the readable text.
@@ -248,9 +249,10 @@ fn split_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
 
-/// A finished key, as it lies beside the stored response. `Display` gives the readable text.
+/// A finished key, as it lies beside the stored response: one of usual length lies there itself, so that it is compared
+/// without another look into memory. `Display` gives the readable text.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Key(Box<[u8]>);
+pub(crate) struct Key(SmallVec<[u8; 88]>);
 
 impl Key {
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -260,7 +262,7 @@ impl Key {
 
 impl From<&KeyBuf> for Key {
     fn from(key: &KeyBuf) -> Self {
-        Self(key.as_bytes().into())
+        Self(SmallVec::from_slice(key.as_bytes()))
     }
 }
 
@@ -276,7 +278,7 @@ pub(crate) struct KeyRef<'a>(pub(crate) &'a [u8]);
 
 impl quick_cache::Equivalent<Key> for KeyRef<'_> {
     fn equivalent(&self, key: &Key) -> bool {
-        self.0 == &*key.0
+        self.0 == key.as_bytes()
     }
 }
 

@@ -54,6 +54,13 @@ pub(crate) struct RefreshRules {
     pub(crate) adaptive: Option<(Duration, Duration)>,
 }
 
+impl RefreshRules {
+    /// Whether anything is refreshed before it is stale.
+    pub(crate) fn is_early(&self) -> bool {
+        self.eager.is_some() || self.xfetch.is_some()
+    }
+}
+
 /// Fills: how a response is got from the inner service, and how long anybody waits for it.
 impl Policy {
     /// How long a request waits for another's fill of the same resource, so that many requests at once ask the inner
