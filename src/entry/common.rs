@@ -8,24 +8,47 @@ use std::{
     collections::HashSet,
     hash::BuildHasher,
     sync::{
-        LazyLock, PoisonError, RwLock,
+        LazyLock, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
-/// The value as one that is kept for good, if it is worth that.
-pub(super) fn common(name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
-    static COMMON: LazyLock<Common> = LazyLock::new(Common::default);
-    if value.is_sensitive() {
-        return None;
+/// What is kept, to be looked at for several values. Not to be held for long.
+pub(super) struct Values {
+    of: &'static Common,
+    kept: Option<RwLockReadGuard<'static, Kept>>,
+}
+
+impl Values {
+    pub(super) fn new() -> Self {
+        static COMMON: LazyLock<Common> = LazyLock::new(Common::default);
+        Self { of: &COMMON, kept: None }
     }
-    let text = value.to_str().ok()?;
-    let kept = match name.as_str() {
-        "content-length" => small(text.parse().ok()?).filter(|kept| *kept == text),
-        name if is_usual(name) => COMMON.of(text),
-        _ => None,
-    };
-    kept.map(HeaderValue::from_static)
+
+    /// The value as one that is kept for good, if it is worth that.
+    pub(super) fn common(&mut self, name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
+        if value.is_sensitive() {
+            return None;
+        }
+        let text = value.to_str().ok()?;
+        let kept = match name.as_str() {
+            "content-length" => small(text.parse().ok()?).filter(|kept| *kept == text),
+            name if is_usual(name) => self.kept(text),
+            _ => None,
+        };
+        kept.map(HeaderValue::from_static)
+    }
+
+    fn kept(&mut self, value: &str) -> Option<&'static str> {
+        let kept = self.kept.get_or_insert_with(|| self.of.read());
+        match kept.values.get(value) {
+            Some(kept) => Some(kept),
+            None => {
+                self.kept = None;
+                self.of.keep(value)
+            }
+        }
+    }
 }
 
 /// Whether such fields are chosen by the application, and few of their values are those of one response alone.
@@ -75,11 +98,13 @@ struct Kept {
 }
 
 impl Common {
-    fn of(&self, value: &str) -> Option<&'static str> {
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept.values.get(value) {
-            return Some(kept);
-        }
+    fn read(&self) -> RwLockReadGuard<'_, Kept> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a value that may not be kept yet.
+    fn keep(&self, value: &str) -> Option<&'static str> {
+        let kept = self.read();
         let bytes = kept.bytes + value.len();
         let hash = kept.values.hasher().hash_one(value);
         drop(kept);
@@ -134,20 +159,20 @@ mod tests {
     #[test]
     fn what_is_kept_is_found_again_and_bounded() {
         let common = Common::default();
-        let first = common.of("text/html").unwrap();
-        assert!(std::ptr::eq(first, common.of(&String::from("text/html")).unwrap()));
-        assert_eq!(common.of(&"x".repeat(LONGEST + 1)), None);
+        let first = common.keep("text/html").unwrap();
+        assert!(std::ptr::eq(first, common.keep(&String::from("text/html")).unwrap()));
+        assert_eq!(common.keep(&"x".repeat(LONGEST + 1)), None);
         let mut kept = 0;
         for number in 0..10_000 {
-            kept += usize::from(common.of(&format!("{number:0>64}")).is_some());
+            kept += usize::from(common.keep(&format!("{number:0>64}")).is_some());
         }
         assert_eq!(kept, (MOST / 2 - first.len()) / 64, "half of it for what comes once");
         let seen_again = "y".repeat(64);
-        assert_eq!(common.of(&seen_again), None);
-        assert_eq!(common.of(&seen_again), Some(&*seen_again));
+        assert_eq!(common.keep(&seen_again), None);
+        assert_eq!(common.keep(&seen_again), Some(&*seen_again));
         for number in 10_000..20_000 {
-            common.of(&format!("{number:0>64}"));
-            common.of(&format!("{number:0>64}"));
+            common.keep(&format!("{number:0>64}"));
+            common.keep(&format!("{number:0>64}"));
         }
         let kept = common.kept.read().unwrap();
         assert!(kept.bytes <= MOST && kept.bytes + 64 > MOST, "{}", kept.bytes);
@@ -156,13 +181,14 @@ mod tests {
 
     #[test]
     fn what_is_secret_or_of_one_response_alone_is_not_kept() {
+        let mut values = Values::new();
         let mut value = HeaderValue::from_static("a");
-        assert_eq!(common(&ETAG, &value), None);
-        assert_eq!(common(&CONTENT_TYPE, &value).as_ref(), Some(&value));
-        assert_eq!(common(&CONTENT_LENGTH, &HeaderValue::from_static("17")).unwrap(), "17");
-        assert_eq!(common(&CONTENT_LENGTH, &HeaderValue::from_static("017")), None);
-        assert_eq!(common(&CONTENT_TYPE, &HeaderValue::from_bytes(b"caf\xe9").unwrap()), None);
+        assert_eq!(values.common(&ETAG, &value), None);
+        assert_eq!(values.common(&CONTENT_TYPE, &value).as_ref(), Some(&value));
+        assert_eq!(values.common(&CONTENT_LENGTH, &HeaderValue::from_static("17")).unwrap(), "17");
+        assert_eq!(values.common(&CONTENT_LENGTH, &HeaderValue::from_static("017")), None);
+        assert_eq!(values.common(&CONTENT_TYPE, &HeaderValue::from_bytes(b"caf\xe9").unwrap()), None);
         value.set_sensitive(true);
-        assert_eq!(common(&CONTENT_TYPE, &value), None);
+        assert_eq!(values.common(&CONTENT_TYPE, &value), None);
     }
 }

@@ -1,6 +1,6 @@
 //! The head of a stored response as hits send it.
 
-use super::{CACHE_STATUS, common::common};
+use super::{CACHE_STATUS, common::Values};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header::AGE};
 use smallvec::SmallVec;
@@ -14,13 +14,13 @@ enum Piece {
 }
 
 /// The head with its slots. Values are copied, those of a received message would keep its whole buffer alive: into one
-/// buffer for all that are not [`common`], so that an entry takes one allocation for them and hits count its users in one
+/// buffer for all that are not [common](Values::common), so that an entry takes one allocation for them and hits count its users in one
 /// place.
 pub(super) fn served_head(headers: &HeaderMap, hit: Option<&HeaderValue>) -> HeaderMap {
     let served = || headers.iter().filter(|(name, _)| *name != AGE);
-    let mut own = Vec::new();
+    let (mut own, mut values) = (Vec::new(), Values::new());
     let pieces: SmallVec<[Piece; 16]> = served()
-        .map(|(name, value)| match common(name, value) {
+        .map(|(name, value)| match values.common(name, value) {
             Some(value) => Piece::Common(value),
             None => {
                 own.extend_from_slice(value.as_bytes());
@@ -28,6 +28,7 @@ pub(super) fn served_head(headers: &HeaderMap, hit: Option<&HeaderValue>) -> Hea
             }
         })
         .collect();
+    drop(values);
     // With a byte to spare it is counted from the start, and need not become so in the first clone.
     own.shrink_to(own.len() + 1);
     own.reserve_exact(1);

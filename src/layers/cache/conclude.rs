@@ -29,11 +29,19 @@ use http::{
     request::Parts,
 };
 use http_body::Body;
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Waker},
+};
 
 impl Job {
     /// An answer of the inner service goes to the client, and into the cache if it may.
-    pub(super) async fn conclude<B>(mut self, parts: &Parts, response: Response<B>) -> Response<ResponseBody<B>>
+    pub(super) fn conclude<B>(
+        mut self,
+        parts: &Parts,
+        response: Response<B>,
+        waker: &Waker,
+    ) -> Response<ResponseBody<B>>
     where
         B: Storing,
     {
@@ -62,7 +70,7 @@ impl Job {
                 self.count_set();
                 let recorded = verdict.head(head.status, sent, head.extensions.get().cloned(), received);
                 let ends_it = !is_passing_trouble(head.status);
-                self.keep(recorded, declared.flatten(), ends_it, &parts.headers, body).await
+                self.keep(recorded, declared.flatten(), ends_it, &parts.headers, body, waker)
             }
             Err(reason) => {
                 self.not_stored(parts, &head, reason);
@@ -73,13 +81,14 @@ impl Job {
     }
 
     /// Stores a body that is there at once, or records it as it comes.
-    async fn keep<B>(
+    fn keep<B>(
         mut self,
         head: RecordedHead,
         declared: Option<u64>,
         ends_it: bool,
         request: &HeaderMap,
         body: B,
+        waker: &Waker,
     ) -> ResponseBody<B>
     where
         B: Storing,
@@ -90,10 +99,8 @@ impl Job {
         let keep = Keep { fill: self.fill, head, before, ends_it, declared };
         let mut body = Box::pin(Peeked::new(body));
         // A body that knows its size is mostly there at once. Others are not touched before the client asks.
-        let whole = match body.size_hint().exact() {
-            Some(length) => poll_fn(|cx| Poll::Ready(body.as_mut().poll_whole(length, cx))).await,
-            None => None,
-        };
+        let length = body.size_hint().exact();
+        let whole = length.and_then(|length| body.as_mut().poll_whole(length, &mut Context::from_waker(waker)));
         let Some(content) = whole else {
             return ResponseBody::read(keep.record(body, lead));
         };

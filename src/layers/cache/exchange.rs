@@ -16,7 +16,11 @@ use crate::{
     semantics::validator,
 };
 use http::{Method, Request, Response, StatusCode, header::RANGE, request::Parts};
-use std::sync::Arc;
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Poll, Waker},
+};
 use tower_service::Service;
 
 type Answer<B, E> = Result<Response<ResponseBody<B>>, E>;
@@ -104,7 +108,10 @@ where
     ReqBody: Send + 'static,
     ResBody: Storing,
 {
-    if let Some(Served { response, due }) = job.look_in_stores(&parts).await {
+    // What few requests need is in boxes: this future is moved into one, and all of it takes room there.
+    if job.has_stores_to_look_in()
+        && let Some(Served { response, due }) = Box::pin(job.look_in_stores(&parts)).await
+    {
         if let Some(entry) = due {
             job.end_for_refresh(&inner, parts, entry, content);
         }
@@ -115,7 +122,9 @@ where
         job.ask.tell(|account| account.reason = Some("only-if-cached"));
         return Ok(nothing_stored().map(ResponseBody::stored));
     }
-    if let Err(response) = job.find_room(&parts).await {
+    if !job.find_room_at_once(&parts)
+        && let Err(response) = Box::pin(job.wait_for_room(&parts)).await
+    {
         return Ok(response);
     }
     let question = job.question(&parts);
@@ -129,10 +138,10 @@ where
         (Ok(response), Some(inner)) if response.status() == StatusCode::NOT_MODIFIED => {
             match job.take_not_modified(&parts, &response) {
                 Ok(answered) => Ok(answered),
-                Err(job) => job.refetch(inner, parts, content.body()).await,
+                Err(job) => Box::pin(job.refetch(inner, parts, content.body())).await,
             }
         }
-        (answer, _) => job.finish(&parts, answer).await,
+        (answer, _) => job.finish(&parts, answer, &waker().await),
     }
 }
 
@@ -169,11 +178,11 @@ impl Job {
         validator::strip_conditionals(&mut question.headers);
         question.headers.remove(RANGE);
         let answer = self.put(inner, Request::from_parts(question, body)).await;
-        self.finish(&parts, answer).await
+        self.finish(&parts, answer, &waker().await)
     }
 
     /// Answers with what the inner service has said, or with what is stored if it fails.
-    async fn finish<B, E>(mut self, parts: &Parts, answer: Result<Response<B>, E>) -> Answer<B, E>
+    fn finish<B, E>(mut self, parts: &Parts, answer: Result<Response<B>, E>, waker: &Waker) -> Answer<B, E>
     where
         B: Storing,
     {
@@ -184,7 +193,12 @@ impl Job {
         let stale = if response.status().is_server_error() { self.instead_of_trouble(parts) } else { None };
         match stale {
             Some(stale) => Ok(stale),
-            None => Ok(self.conclude(parts, response).await),
+            None => Ok(self.conclude(parts, response, waker)),
         }
     }
+}
+
+/// Who is woken for the task that asks.
+async fn waker() -> Waker {
+    poll_fn(|cx| Poll::Ready(cx.waker().clone())).await
 }

@@ -47,11 +47,13 @@ impl Job {
         Self { ask, fill, heard: Ok(()), flight, lead, placed: false }
     }
 
+    /// Whether stores behind the memory tier may have the answer.
+    pub(super) fn has_stores_to_look_in(&self) -> bool {
+        !self.ask.looks_not() && !self.ask.uncacheable && self.fill.looks_in_stores()
+    }
+
     /// Looks into the stores behind the memory tier. Others wait for that too.
     pub(super) async fn look_in_stores<B>(&mut self, parts: &Parts) -> Option<Served<B>> {
-        if self.ask.looks_not() || self.ask.uncacheable || !self.fill.looks_in_stores() {
-            return None;
-        }
         let mut found = self.fill.find_in_stores(self.ask.stored.as_ref()).await;
         self.ask.compared = true;
         if found == InStores::Removed {
@@ -96,12 +98,9 @@ impl Job {
         !limit.is_zero() && self.fill.find_in_stores(self.ask.stored.as_ref()).await == InStores::Found
     }
 
-    /// Finds a place among the fills that may run at once, or an answer for a request that finds none: what is stored, if
-    /// it may stand in, else a refusal after the wait limit.
-    pub(super) async fn find_room<B>(&mut self, parts: &Parts) -> Result<(), Response<ResponseBody<B>>> {
-        if self.placed || self.find_room_at_once(parts) {
-            return Ok(());
-        }
+    /// Waits for a place among the fills that may run at once, or finds an answer for a request that gets none: what is
+    /// stored, if it may stand in, else a refusal after the wait limit.
+    pub(super) async fn wait_for_room<B>(&mut self, parts: &Parts) -> Result<(), Response<ResponseBody<B>>> {
         self.ask.shared.cache.counters().fills_limited.fetch_add(1, Relaxed);
         if let Some(stale) = self.stale(parts, "fill-limit") {
             return Err(stale);
@@ -132,6 +131,9 @@ impl Job {
     /// Whether there is a place, or none is needed: what is known to be uncacheable is no fill, and what a fill further out
     /// waits for is a part of that.
     pub(super) fn find_room_at_once(&mut self, parts: &Parts) -> bool {
+        if self.placed {
+            return true;
+        }
         let cache = &self.ask.shared.cache;
         self.placed = match cache.fill_places() {
             Some(places) if !self.ask.uncacheable && !Filling::contains(parts, cache.id()) && !cache.is_filling() => {
