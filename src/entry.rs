@@ -454,8 +454,8 @@ const DEFAULT_KEEP: Duration = Duration::from_secs(3600);
 /// What a field costs in a header map beside its text.
 const FIELD_OVERHEAD: usize = 128;
 
-/// What an entry costs beside what it holds.
-const ENTRY_OVERHEAD: usize = 512;
+/// What an entry costs beside what it holds: itself, and what the slot, the tables of the memory tier and the allocator add.
+const ENTRY_OVERHEAD: usize = size_of::<Entry>() + 320;
 
 #[cfg(test)]
 mod tests {

@@ -45,8 +45,8 @@ pub(super) fn served_head(headers: &HeaderMap, hit: Option<&HeaderValue>) -> Hea
     if let Some(hit) = hit {
         head.append(CACHE_STATUS, hit.clone());
     }
-    // A clone has room for no more than there is.
-    head.clone()
+    // A clone has no room to spare.
+    if head.capacity() > head.len() + head.len() / 4 { head.clone() } else { head }
 }
 
 fn slice(own: &Bytes, place: Range<usize>, value: &HeaderValue) -> HeaderValue {

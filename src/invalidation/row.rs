@@ -115,7 +115,13 @@ impl RowHasher {
             all.push(Subject::Everything);
         }
         withins.push(Within::Anyone);
-        withins.iter().flat_map(|within| all.iter().map(|subject| self.row(*subject, *within))).collect()
+        let rows = withins.iter().flat_map(|within| all.iter().map(|subject| self.row(*subject, *within)));
+        let mut rows: Footprint = rows.collect();
+        // Tags often begin alike.
+        rows.sort_unstable();
+        rows.dedup();
+        rows.shrink_to_fit();
+        rows
     }
 }
 

@@ -151,9 +151,9 @@ impl Tags {
         (!tags.are_too_many()).then_some(tags)
     }
 
-    /// The bytes that they take.
+    /// The bytes that they take, with what an allocator adds to a short text.
     pub(crate) fn weight(&self) -> usize {
-        self.all.iter().map(|tag| tag.name.len() + size_of::<Tag>()).sum()
+        self.all.iter().map(|tag| tag.name.len() + size_of::<Tag>() + 24).sum()
     }
 
     /// The names of the tags, for people.
