@@ -66,7 +66,7 @@ impl Clock {
 }
 
 /// Milliseconds since some moment that stays the same. On Linux by the clock that ticks every few of them, which is read in
-/// a tenth of the time: what is decided by it is told in seconds.
+/// a tenth of the time: freshness is told in seconds. A fill that is over within a tick took no time.
 #[inline]
 fn monotonic_millis() -> u64 {
     #[cfg(all(target_os = "linux", not(miri)))]

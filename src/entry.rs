@@ -348,7 +348,8 @@ impl Entry {
         let fields = |headers: &HeaderMap| -> usize {
             headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum()
         };
-        let trailers = self.trailers.as_deref().map_or(0, fields);
+        // With what a map takes that is not empty.
+        let boxed = |headers: &HeaderMap| fields(headers) + MAP_OVERHEAD;
         let value = self.value.as_ref().map_or(0, |held| held.bytes);
         let nominated: usize = self.nominated.iter().map(|name| name.as_str().len() + FIELD_OVERHEAD).sum();
         let rows = self.footprint.len() * size_of::<u64>();
@@ -358,8 +359,9 @@ impl Entry {
             + rows
             + self.tags.weight()
             + fields(&self.head)
-            + self.hidden.as_deref().map_or(0, fields)
-            + trailers
+            + self.hidden.as_deref().map_or(0, boxed)
+            + self.trailers.as_deref().map_or(0, boxed)
+            + self.handler.as_deref().map_or(0, Rules::weight)
             + ENTRY_OVERHEAD) as u64
     }
 }
@@ -450,6 +452,9 @@ pub(crate) const BACK_OFF: Duration = Duration::from_secs(30);
 
 /// How long an entry with a validator is kept past its last use, so that a 304 can bring it back.
 const DEFAULT_KEEP: Duration = Duration::from_secs(3600);
+
+/// What a header map of its own costs beside its fields.
+const MAP_OVERHEAD: usize = size_of::<HeaderMap>() + 320;
 
 /// What a field costs in a header map beside its text.
 const FIELD_OVERHEAD: usize = 128;

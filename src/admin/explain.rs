@@ -12,19 +12,19 @@ use serde_json::json;
 pub(super) fn told(asked: &Asked<'_>) -> Told {
     let (name, cache) = asked.cache()?;
     let parts = request(asked)?;
-    let mut all = match asked.query.get("policy")? {
+    let policy = asked.query.get("policy")?;
+    let mut all = match policy {
         Some(policy) => {
             let why = cache.explain_under(policy, &parts);
             let none = || Failure::not_found(format!("no layer over this cache has a policy `{}`", short(policy)));
             vec![why.ok_or_else(none)?]
         }
-        None => candidates(cache.explain(&parts)),
+        None => cache.explain(&parts),
     };
     if all.is_empty() {
         return Err(Failure::not_found("no layer over this cache has a policy for this request"));
     }
-    let found = all.len();
-    // What is kept for others too tells what they have asked for.
+    // What is kept for others too tells what they have asked for: it does not even choose what else is told.
     if let Some(own) = &asked.access.tenant {
         all.retain(|why| why.key().is_none() || why.tenant() == Some(own));
         if all.is_empty() {
@@ -32,8 +32,11 @@ pub(super) fn told(asked: &Asked<'_>) -> Told {
             return Err(Failure::forbidden(text));
         }
     }
+    if policy.is_none() {
+        all = candidates(all);
+    }
+    let omitted = all.len().saturating_sub(MOST);
     all.truncate(MOST);
-    let omitted = found - all.len();
     let told: Vec<_> = all.into_iter().map(|why| why.in_cache(name).json()).collect();
     Ok(Answer::json(&json!({ "cache": name, "explanations": told, "omitted": omitted })))
 }

@@ -39,7 +39,7 @@ pub(crate) struct Rules {
     pub(crate) unit_prefix: Box<[u8]>,
     pub(crate) policy_prefix: Box<[u8]>,
     /// Both with the method GET, for what is keyed on nobody.
-    pub(crate) plain_prefix: KeyBuf,
+    pub(crate) plain_prefix: Arc<KeyBuf>,
     pub(crate) scope: Scope,
     /// GET is looked up and fills.
     pub(crate) get: bool,
@@ -114,7 +114,7 @@ impl Rules {
             refresh: policy.refresh,
             unit_prefix,
             policy_prefix,
-            plain_prefix,
+            plain_prefix: Arc::new(plain_prefix),
             key,
             scope: policy.scope.clone(),
             get: !policy.only_invalidates,
@@ -175,6 +175,14 @@ impl Rules {
     /// Whether what has this name is shown as a digest.
     pub(crate) fn is_secret(&self, name: &str) -> bool {
         is_credential_name(name) || self.credential_headers.iter().any(|field| field.as_str() == name)
+    }
+
+    /// The bytes that an answer takes by which a handler has said how it is stored, near enough.
+    pub(crate) fn weight(&self) -> usize {
+        let names =
+            [&self.store.targets, &self.own_fields, &self.credential_headers, &self.ignored_vary, &self.key.headers];
+        let names: usize = names.iter().map(|names| names.capacity() * size_of::<HeaderName>()).sum();
+        size_of::<Self>() + self.unit_prefix.len() + self.policy_prefix.len() + names + RULES_OVERHEAD
     }
 
     /// These rules, but for what another policy says of storing.
@@ -261,6 +269,9 @@ fn encoded<const N: usize>(parts: [(Part, Option<&str>); N]) -> Box<[u8]> {
     }
     key.as_bytes().into()
 }
+
+/// What the allocator and the shorter lists of rules add.
+const RULES_OVERHEAD: usize = 320;
 
 /// What says how the content is to be read: the first three are keyed, the others are of the message.
 const SEEN_WITH_CONTENT: [&str; 7] = [
