@@ -1,7 +1,9 @@
 //! Response caching for [tower](https://docs.rs/tower): a layer for axum, tonic, warp and hyper that follows RFC 9111.
 //!
-//! An application answers the same expensive questions again and again. [`CacheLayer`] answers the second one from
-//! memory, as the standard and a [`Policy`] allow, and says in every response what it did.
+//! An application answers the same expensive questions again and again: dashboards, lists, permissions, reports. A cache in
+//! front of it cannot help where the answer depends on who asks. [`CacheLayer`] stands inside, behind the authentication, and
+//! answers the second one from memory, as the standard and a [`Policy`] allow; it says in every response what it did. When the
+//! data changes, one line ends what was made of it, also in the other processes that share its log.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -13,6 +15,40 @@
 //!     .route("/products", get(|| async { "all the products" }))
 //!     .layer(CacheLayer::new(&cache, Policy::fresh_for(Duration::from_secs(60))));
 //! ```
+//!
+//! `cargo add larder`, and nothing to install. Whether it works stands in each response:
+//!
+//! ```text
+//! $ curl -sD- -o /dev/null localhost:3000/products | grep -i -e cache-status -e age
+//! cache-status: larder; fwd=miss; stored
+//! $ curl -sD- -o /dev/null localhost:3000/products | grep -i -e cache-status -e age
+//! age: 2
+//! cache-status: larder; hit
+//! ```
+//!
+//! | it says | mostly because | then |
+//! |---|---|---|
+//! | `fwd=bypass` | the request has a cookie, and nobody has said whose it is | [`IdentityLayer`], or [`Policy::ignore_cookies`] where no answer depends on it |
+//! | `fwd=bypass` | the policy wants a tenant or a user, and the request has none | the `IdentityLayer` belongs outside of the `CacheLayer`: added *after* it |
+//! | `fwd=miss`, never `stored` | the handler says `no-store`, `private` or `Set-Cookie`; or neither it nor the policy gives a lifetime | [`CacheLayer::explain`] tells which |
+//! | `stored`, but never a hit | something in the key is new each time, such as a parameter of the query | [`Policy::query_only`]; `X-Cache-Key` of [`StatsLayer`] shows the key |
+//!
+//! # Tour
+//!
+//! | | |
+//! |---|---|
+//! | [`Cache`], [`CacheBuilder`], [`Caches`] | where responses are kept: memory, [`Disk`], [`Redis`], any [`Store`] |
+//! | [`CacheLayer`] | stores and serves |
+//! | [`Policy`], [`PolicyTable`], [`Preset`], [`Config`] | for how long, for whom, under which key; in code, by path, or from a file |
+//! | [`Identity`], [`IdentityLayer`] | who is asking |
+//! | [`Selector`], [`Tags`], [`Dependencies`], [`InvalidateLayer`] | what ends when something changes |
+//! | [`Value`] | what is no response: query results, fragments, drop-downs |
+//! | [`Warmer`] | asks before anybody else does |
+//! | [`ETagLayer`], [`CacheControlLayer`], [`StatsLayer`] | fields for browsers and for you; of use without a cache too |
+//! | [`Stats`], [`Metrics`], [`Reporter`], [`Observe`], [`prometheus`](crate::prometheus()) | what it does, in figures |
+//! | [`admin`] | a dashboard and an API |
+//! | [`semantics`] | RFC 9110 and RFC 9111 as pure functions |
+//! | [`test_util`] | a cache with a manual clock, for your tests |
 //!
 //! # What is stored, what is served
 //!
@@ -149,9 +185,21 @@
 //! became of it, in `X-Cache-Explain`. [`Policy::verify`] has some hits compared with what the handler says at that moment, and
 //! [`Cache::mismatches`] names what is not in the key.
 //!
-//! The guides go further: [safe authenticated caching](guides::safe_authenticated_caching),
-//! [what to cache](guides::what_to_cache), [refreshing](guides::refreshing), [operating](guides::operating) and
-//! [explaining](guides::explaining), [monitoring](guides::monitoring), [the command line](guides::command_line).
+//! # Recipes
+//!
+//! | you want | look at |
+//! |---|---|
+//! | to cache the page of each user, and nobody else's | [safe authenticated caching](guides::safe_authenticated_caching) |
+//! | to know which routes, and for how long | [what to cache](guides::what_to_cache) |
+//! | nobody to wait at the end of a lifetime; no stampede | [refreshing](guides::refreshing) |
+//! | a page to go when a row changes | [`Cache::changed`], [`Policy::depends_on`], [`Dependencies`] |
+//! | query results, drop-downs or fragments kept in the same way | [`Value`] |
+//! | pages to be there before the first visitor | [`Warmer`], [`WarmSource::hottest`] |
+//! | several processes, or a warm start | [operating](guides::operating) |
+//! | to replace decorators, signals, `delete_pattern` and the like | [migrating](guides::migrating) |
+//! | to see, and to act without a deployment | [`admin`], [monitoring](guides::monitoring), [the command line](guides::command_line) |
+//! | to know why | [explaining](guides::explaining) |
+//! | to decide whether this is the right tool | [comparison](guides::comparison), [how it is made](guides::design) |
 //!
 //! # Features
 //!
@@ -170,7 +218,20 @@
 //! | `zstd` | no | bodies from 4 KiB on are compressed in what leaves the process |
 //!
 //! Without `axum`, a layer inside a `nest` sees the path without its prefix, and two nests with the same inner paths
-//! would share: leave the feature on, or set [`Policy::uri`].
+//! would share: leave the feature on, or set [`Policy::uri`]. Features only add, in any combination. Rust 1.88 or later.
+//!
+//! # Limits
+//!
+//! * A hit asks nobody further in: authorisation, rate limits and audits belong outside of the layer.
+//! * What the application says of who asks is believed. What a response depends on has to be in the identity or in the key;
+//!   [`Policy::sealed`] enforces it, [`Policy::verify`] finds where it is not so.
+//! * Complete responses to GET, and to POST, QUERY and unary gRPC where a policy says so. Bodies are held as one piece, up to 8
+//!   MiB ([`Policy::max_body`]); what is longer streams by. 206 is not stored.
+//! * Anything may be gone at any time, and processes that share a log agree within a bound, not at once: see
+//!   [what is promised](guides::design#what-is-promised).
+//! * Filling needs a tokio runtime with timers.
+//!
+//! [All of them](guides::design#where-it-ends).
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(all(feature = "admin", feature = "test-util", feature = "encrypt")),
@@ -261,30 +322,87 @@ pub mod fuzzing {
     }
 }
 
+/// A guide. Its links to other guides are by reference, and lead to files in the repository; here the references are said before
+/// that, and of two of one name the first counts.
+#[cfg(any(doc, doctest))]
+macro_rules! guide {
+    ($page:literal) => {
+        concat!(
+            "[administration.md]: crate::guides::administration\n",
+            "[command-line.md]: crate::guides::command_line\n",
+            "[comparison.md]: crate::guides::comparison\n",
+            "[design.md]: crate::guides::design\n",
+            "[explaining.md]: crate::guides::explaining\n",
+            "[migrating.md]: crate::guides::migrating\n",
+            "[monitoring.md]: crate::guides::monitoring\n",
+            "[operating.md]: crate::guides::operating\n",
+            "[refreshing.md]: crate::guides::refreshing\n",
+            "[safe-authenticated-caching.md]: crate::guides::safe_authenticated_caching\n",
+            "[what-to-cache.md]: crate::guides::what_to_cache\n\n",
+            include_str!($page)
+        )
+    };
+}
+
 /// Guides, for reading. They are the pages of `docs/`, and their examples are tests.
+///
+/// | to decide | |
+/// |---|---|
+/// | [`comparison`](guides::comparison) | whether this crate is what you need: beside nginx, Varnish, ASP.NET, FusionCache, Django and others for tower |
+/// | [`migrating`](guides::migrating) | what each piece of a cache written by hand becomes |
+/// | [`design`](guides::design) | how it is made, what it promises, and where it ends |
+///
+/// | to build | |
+/// |---|---|
+/// | [`what_to_cache`](guides::what_to_cache) | which routes, for how long, for whom |
+/// | [`safe_authenticated_caching`](guides::safe_authenticated_caching) | behind a login |
+/// | [`refreshing`](guides::refreshing) | who waits at the end of a lifetime |
+///
+/// | to run | |
+/// |---|---|
+/// | [`operating`](guides::operating) | Redis and disks, and what follows when they fail |
+/// | [`monitoring`](guides::monitoring) | counters, Prometheus, alerts |
+/// | [`explaining`](guides::explaining) | why a request was answered like that |
+/// | [`administration`](guides::administration) | the dashboard and its API |
+/// | [`command_line`](guides::command_line) | the program `larder` |
 #[cfg(any(doc, doctest))]
 pub mod guides {
-    #[doc = include_str!("../docs/explaining.md")]
-    pub mod explaining {}
-
-    #[doc = include_str!("../docs/monitoring.md")]
-    pub mod monitoring {}
-
-    #[doc = include_str!("../docs/command-line.md")]
-    pub mod command_line {}
     #[cfg(feature = "admin")]
-    #[doc = include_str!("../docs/administration.md")]
+    #[doc = guide!("../docs/administration.md")]
     pub mod administration {}
 
-    #[doc = include_str!("../docs/operating.md")]
+    #[doc = guide!("../docs/command-line.md")]
+    pub mod command_line {}
+
+    #[doc = guide!("../docs/comparison.md")]
+    pub mod comparison {}
+
+    #[doc = guide!("../docs/design.md")]
+    pub mod design {}
+
+    #[doc = guide!("../docs/explaining.md")]
+    pub mod explaining {}
+
+    #[doc = guide!("../docs/migrating.md")]
+    pub mod migrating {}
+
+    #[doc = guide!("../docs/monitoring.md")]
+    pub mod monitoring {}
+
+    #[doc = guide!("../docs/operating.md")]
     pub mod operating {}
 
-    #[doc = include_str!("../docs/refreshing.md")]
+    #[doc = guide!("../docs/refreshing.md")]
     pub mod refreshing {}
 
-    #[doc = include_str!("../docs/safe-authenticated-caching.md")]
+    #[doc = guide!("../docs/safe-authenticated-caching.md")]
     pub mod safe_authenticated_caching {}
 
-    #[doc = include_str!("../docs/what-to-cache.md")]
+    #[doc = guide!("../docs/what-to-cache.md")]
     pub mod what_to_cache {}
 }
+
+/// The example of the README is a test too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

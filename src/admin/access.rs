@@ -138,6 +138,13 @@ impl Token {
     }
 
     /// One that gives this access.
+    ///
+    /// ```
+    /// use larder::admin::{Access, Token};
+    ///
+    /// let tokens = [Token::new("s3cret"), Token::new("0ther").grants(Access::read_only().named("monitoring"))];
+    /// # let _ = tokens;
+    /// ```
     pub fn grants(mut self, access: Access) -> Self {
         self.access = access;
         self

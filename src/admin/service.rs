@@ -70,6 +70,13 @@ impl Admin {
     /// Where the service is mounted, such as `/admin/cache`, if nothing strips that from the paths of requests, as
     /// axum's `nest_service` does. Default: whatever stands before a path that is known.
     ///
+    /// ```
+    /// # use larder::{Cache, admin::{self, Token}};
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// let admin = admin::router([&cache], Token::new("s3cret")).at("/admin/cache"); // warp, bare hyper
+    /// # let _ = admin;
+    /// ```
+    ///
     /// # Panics
     ///
     /// If it does not begin with `/`.

@@ -39,8 +39,17 @@ use tokio::sync::Semaphore;
 /// Options of a [`Cache`]. Made by [`Cache::builder`].
 ///
 /// ```
-/// # use larder::Cache;
-/// let cache = Cache::builder().namespace("shop").version("2026-11").memory(64 << 20).build()?;
+/// # use larder::{Cache, CacheStatusHeader, Policy};
+/// # use std::time::Duration;
+/// let cache = Cache::builder()
+///     .namespace("shop")      // what tells this application from others in a store
+///     .version("2026-11")     // another version starts empty
+///     .memory(256 << 20)
+///     .default_policy(Policy::fresh_for(Duration::from_secs(300)).per_tenant())
+///     .cache_status(if cfg!(debug_assertions) { CacheStatusHeader::Debug } else { CacheStatusHeader::Brief })
+///     .fill_limit(200)        // at once, even after everything was invalidated
+///     .build()?;              // no IO
+/// # let _ = cache;
 /// # Ok::<(), larder::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -79,6 +79,16 @@ impl Cache {
 
     /// Invalidates again and again, first after this time.
     ///
+    /// ```
+    /// # use larder::{Cache, Selector};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// let schedule = cache.invalidate_every(Duration::from_secs(3600), Selector::tag("exchange_rates"))?;
+    /// schedule.stop(); // dropped, it would go on
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.

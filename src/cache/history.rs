@@ -189,6 +189,14 @@ impl Cache {
     /// [`Cache::shutdown`]. Then it tells also what was done before a restart, and by all processes of the namespace:
     /// for each 10 minutes by the clock counts and bytes are sums, times are those of the process with most lookups,
     /// and the lag is the longest. What the store has of it is read in the background, soon after the first use.
+    ///
+    /// ```
+    /// # use larder::{Cache, HistorySpan};
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// for sample in cache.history(HistorySpan::Hour) {
+    ///     println!("{}: {} hits, {} misses", sample.at_millis, sample.hits, sample.misses);
+    /// }
+    /// ```
     pub fn history(&self, span: HistorySpan) -> Vec<HistorySample> {
         self.sample();
         let own = self.0.book.history.lock().unwrap_or_else(PoisonError::into_inner).samples(span).cloned().collect();

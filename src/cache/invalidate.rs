@@ -46,6 +46,15 @@ impl Cache {
     /// When this returns, no request that starts afterwards gets such a response; after a [soft](Selector::soft) one, none
     /// as if it were fresh.
     ///
+    /// ```
+    /// # use larder::{Cache, Selector};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// // First the commit, then:
+    /// cache.invalidate(Selector::tag("products").within(1)).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// If the selector does not say what it should, such as a resource that is no URI.
@@ -54,6 +63,14 @@ impl Cache {
     }
 
     /// The same for several selectors at once, as one record: nobody sees some of it done.
+    ///
+    /// ```
+    /// # use larder::{Cache, Selector};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// cache.invalidate_many([Selector::resource("/products/7"), Selector::tag("lists")]).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -69,6 +86,15 @@ impl Cache {
     }
 
     /// What a selector would hit now. Looks at everything that is stored.
+    ///
+    /// ```
+    /// # use larder::{Cache, Selector};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// let hit = cache.preview(&Selector::pattern("/products/*")).await?;
+    /// println!("{} entries in memory, {} bytes", hit.entries, hit.bytes);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -87,6 +113,14 @@ impl Cache {
 
     /// Ends the use of everything that is stored, in all processes that share a log: [`Selector::everything`]. The version in the
     /// keys stays the one of [`CacheBuilder::version`](crate::CacheBuilder::version), which tells deployments apart.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+    /// # let cache = larder::Cache::in_memory(1 << 20);
+    /// // A dump was restored behind the application's back.
+    /// cache.bump_version().await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -120,12 +120,16 @@ use uses::Uses;
 /// The cache: a memory tier, the log of what was invalidated, counters. Cheap to clone; clones are the same cache.
 ///
 /// ```
-/// use larder::{Cache, CacheLayer, Policy};
+/// use larder::{Cache, CacheLayer, Policy, Selector};
 /// use std::time::Duration;
 ///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
 /// let cache = Cache::in_memory(256 << 20);
 /// let layer = CacheLayer::new(&cache, Policy::fresh_for(Duration::from_secs(60)));
 /// # let _ = layer;
+/// cache.invalidate(Selector::resource("/products/7")).await?;
+/// println!("lookup hit ratio {:.0} %", 100.0 * cache.stats().lookup_hit_ratio());
+/// # Ok(()) }
 /// ```
 ///
 /// Making one needs no runtime, so a `static` in a `LazyLock` works.

@@ -97,6 +97,13 @@ impl Selector {
 
     /// All variants of one resource: an absolute URI (`https://shop.example/p?page=2`), or a path and query (`/p?page=2`)
     /// on every authority. The scheme does not count, nor the order of query parameters of different names.
+    ///
+    /// ```
+    /// # use larder::Selector;
+    /// let one = Selector::resource("/products/7"); // on every host, with no query
+    /// let there = Selector::resource("https://shop.example/products?page=2");
+    /// # let _ = (one, there);
+    /// ```
     pub fn resource(uri: impl Into<String>) -> Self {
         Self::of(What::Resource(uri.into()))
     }

@@ -40,6 +40,13 @@ impl Policy {
     }
 
     /// Only these query parameters count. The others are no part of the key, and the handler does not see them.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// let lists = Policy::fresh_for(Duration::from_secs(60)).query_only(["page", "sort"]); // and no `utm_source`
+    /// # let _ = lists;
+    /// ```
     pub fn query_only<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
         self.query("query_only", QueryRule::Only(names))
@@ -127,6 +134,15 @@ impl Policy {
     /// What the closure makes of the request is part of the key, under this name; `None` differs from everything else.
     ///
     /// A panic in the closure costs that request the cache, nothing else.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// let policy = Policy::fresh_for(Duration::from_secs(60)).key_part("preview", |request| {
+    ///     request.headers.contains_key("x-preview").then(|| "yes".to_owned())
+    /// });
+    /// # let _ = policy;
+    /// ```
     pub fn key_part(
         mut self,
         name: impl Into<Cow<'static, str>>,

@@ -21,6 +21,14 @@ use std::{
 impl Policy {
     /// Responses that state no lifetime of their own are fresh for this long, if their status describes the resource:
     /// 200, 203, 204, 300, 301, 308, 404, 410, and those of [`statuses`](Policy::statuses).
+    ///
+    /// ```
+    /// use larder::Policy;
+    /// use std::time::Duration;
+    ///
+    /// let lists = Policy::fresh_for(Duration::from_secs(60)); // and longer or shorter where the handler says `max-age`
+    /// # let _ = lists;
+    /// ```
     pub fn fresh_for(lifetime: Duration) -> Self {
         Self::from_response().lifetime(lifetime)
     }
@@ -37,6 +45,14 @@ impl Policy {
     }
 
     /// Only responses that state a lifetime themselves (`max-age`, `s-maxage`, `Expires`) are stored.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// // The handlers decide, by `Cache-Control`.
+    /// let layer = CacheLayer::new(&cache, Policy::from_response());
+    /// # let _ = layer;
+    /// ```
     pub fn from_response() -> Self {
         Self {
             name: None,
@@ -88,6 +104,14 @@ impl Policy {
     /// honoured, cookies no credential, a stored `Set-Cookie` replayed (§7.3).
     ///
     /// For an application's own routes start with one of the others: the RFC trusts every response to say whom it is for.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// // In front of an origin that is not ours.
+    /// let proxy = CacheLayer::new(&cache, Policy::rfc9111());
+    /// # let _ = proxy;
+    /// ```
     pub fn rfc9111() -> Self {
         let policy = Self::from_response().heuristic().request_directives(RequestDirectives::Honor).ignore_cookies();
         let store = StoreRules { set_cookie: SetCookie::Keep, ..policy.store };
@@ -96,6 +120,14 @@ impl Policy {
 
     /// A policy of this name. The name is part of the keys, of [`Stats`](crate::Stats) and of selectors; two layers that
     /// are to share entries have the same one.
+    ///
+    /// ```
+    /// # use larder::{Policy, Selector};
+    /// # use std::time::Duration;
+    /// let reports = Policy::named("reports").fresh_for(Duration::from_secs(900)).per_tenant();
+    /// let all_of_them = Selector::policy("reports");
+    /// # let _ = (reports, all_of_them);
+    /// ```
     pub fn named(name: impl Into<Cow<'static, str>>) -> NamedPolicy {
         NamedPolicy(name.into())
     }
@@ -107,6 +139,16 @@ impl Policy {
     }
 
     /// The default lifetime of one status; zero: only with a lifetime of its own.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// use http::StatusCode;
+    ///
+    /// // That something is not there is soon asked again.
+    /// let products = Policy::fresh_for(Duration::from_secs(3600)).status_lifetime(StatusCode::NOT_FOUND, Duration::from_secs(10));
+    /// # let _ = products;
+    /// ```
     pub fn status_lifetime(mut self, status: StatusCode, lifetime: Duration) -> Self {
         self.store.status_lifetimes.retain(|(of, _)| *of != status);
         self.store.status_lifetimes.push((status, lifetime));
@@ -133,6 +175,15 @@ impl Policy {
 
     /// After its lifetime a response is served this long while one request refreshes it in the background (RFC 5861 §3).
     /// What the response states (`stale-while-revalidate`) comes first. Default: not at all.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// let minute = Duration::from_secs(60);
+    /// // Fresh for ten minutes; for two more nobody waits; for an hour better than an error page.
+    /// let dashboards = Policy::fresh_for(10 * minute).stale_while_revalidate(2 * minute).stale_if_error(60 * minute);
+    /// # let _ = dashboards;
+    /// ```
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.store.stale_while_revalidate = window;
         self

@@ -172,6 +172,15 @@ impl NamedPolicy {
 /// Exceptions. A panic in one of these closures costs that request the cache, nothing else.
 impl Policy {
     /// Requests for which the closure says yes neither read nor fill.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// let policy = Policy::fresh_for(Duration::from_secs(60))
+    ///     .bypass_if(|request| request.headers.contains_key("x-preview"))
+    ///     .refuse_storage_if(|_request, response| response.headers.contains_key("x-partial"));
+    /// # let _ = policy;
+    /// ```
     pub fn bypass_if(mut self, request: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.bypass_if = Some(Arc::new(request));
         self
@@ -194,6 +203,16 @@ impl Policy {
 
     /// Nothing is stored or served from the cache. What would have been a hit is counted, in
     /// [`Stats::would_hits`](crate::Stats::would_hits): a way to try a policy before trusting it.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// let layer = CacheLayer::new(&cache, Policy::fresh_for(Duration::from_secs(60)).observe_only());
+    /// // A day later:
+    /// println!("{} would have been hits", cache.stats().would_hits);
+    /// # let _ = layer;
+    /// ```
     pub fn observe_only(mut self) -> Self {
         self.observe_only = true;
         self

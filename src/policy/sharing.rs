@@ -30,6 +30,13 @@ impl Policy {
     }
 
     /// Those who have the same values of these attributes share, within their tenant.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// let menu = Policy::fresh_for(Duration::from_secs(600)).per(["role", "language"]);
+    /// # let _ = menu;
+    /// ```
     pub fn per<N: Into<Cow<'static, str>>>(mut self, attributes: impl IntoIterator<Item = N>) -> Self {
         let mut names: Vec<_> = attributes.into_iter().map(Into::into).collect();
         names.sort();
@@ -88,6 +95,13 @@ impl Policy {
     ///
     /// Always visible: `Host`, `Accept-Encoding` in its normal form, ranges and conditions, `Traceparent`, `Tracestate`.
     /// Other things in the extensions of the request stay there.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// let products = Policy::fresh_for(Duration::from_secs(600)).per_tenant().key_headers(["x-currency"]).sealed();
+    /// # let _ = products;
+    /// ```
     pub fn sealed(mut self) -> Self {
         self.sealed = true;
         self

@@ -87,6 +87,15 @@ impl PolicyTable {
     }
 
     /// Requests for which the closure says yes. A panic in it costs that request the cache, nothing else.
+    ///
+    /// ```
+    /// # use larder::{Policy, PolicyTable};
+    /// # use std::time::Duration;
+    /// let table = PolicyTable::new()
+    ///     .when(|request| request.uri.path().ends_with("/live"), Policy::fresh_for(Duration::from_secs(1)))
+    ///     .otherwise(Policy::from_response());
+    /// # let _ = table;
+    /// ```
     pub fn when(mut self, request: impl Fn(&Parts) -> bool + Send + Sync + 'static, policy: Policy) -> Self {
         self.whens.push((When(Arc::new(request)), policy));
         self

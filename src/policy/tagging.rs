@@ -46,6 +46,18 @@ impl Policy {
 
     /// The names of what responses are made of, models for instance: [`Cache::changed`](crate::Cache::changed) with such a
     /// name invalidates them. Called again it adds to them.
+    ///
+    /// ```
+    /// # use larder::{Cache, Policy};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// let dashboards = Policy::named("dashboard").fresh_for(Duration::from_secs(600)).depends_on(["People", "Asset"]);
+    /// // When one of them has changed:
+    /// cache.changed("People").tenant(1).id(17).await?;
+    /// # let _ = dashboards;
+    /// # Ok(()) }
+    /// ```
     pub fn depends_on<N: Into<Cow<'static, str>>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         for name in names {
             let name = name.into();

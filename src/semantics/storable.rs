@@ -125,6 +125,20 @@ pub enum Refusal {
 }
 
 /// The verdict on a response that has just arrived. `age` is its [`freshness::initial_age`].
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, StatusCode, header::CACHE_CONTROL};
+/// use larder::semantics::{date::Timestamp, storable::{Refusal, StoreRequest, StoreRules, storable}};
+/// use std::time::Duration;
+///
+/// let now = Timestamp::from_unix_secs(1_800_000_000);
+/// let verdict = |says| {
+///     let headers = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static(says))]);
+///     storable(StoreRequest::default(), StatusCode::OK, &headers, &StoreRules::default(), now, Duration::ZERO)
+/// };
+/// assert_eq!(verdict("max-age=60").map(|it| it.lifetime), Ok(Duration::from_secs(60)));
+/// assert_eq!(verdict("max-age=60, private").map(|it| it.lifetime), Err(Refusal::Private));
+/// ```
 pub fn storable(
     request: StoreRequest,
     status: StatusCode,

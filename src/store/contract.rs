@@ -17,6 +17,60 @@ use std::{
 ///
 /// Operations may be dropped at any point, and must leave the store usable. None may take longer than the store's own
 /// limit: whoever asks is a client who waits.
+///
+/// ```
+/// use larder::{Cache, Cursor, Page, Store, StoreFuture, StoreKey, StoreStats};
+/// use bytes::Bytes;
+/// use std::{collections::BTreeMap, sync::{Mutex, MutexGuard, PoisonError}, time::{Duration, Instant}};
+///
+/// /// A table in this process, to show what there is to do.
+/// #[derive(Debug, Default)]
+/// struct Table(Mutex<BTreeMap<StoreKey, (Bytes, Instant)>>);
+///
+/// impl Table {
+///     fn rows(&self) -> MutexGuard<'_, BTreeMap<StoreKey, (Bytes, Instant)>> {
+///         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+///         rows.retain(|_, (_, end)| *end > Instant::now());
+///         rows
+///     }
+/// }
+///
+/// impl Store for Table {
+///     fn name(&self) -> &str {
+///         "table"
+///     }
+///
+///     fn get<'a>(&'a self, keys: &'a [StoreKey]) -> StoreFuture<'a, Vec<Option<Bytes>>> {
+///         let rows = self.rows(); // over a network: `StoreFuture::boxed(async move { .. })`
+///         StoreFuture::ready(Ok(keys.iter().map(|key| rows.get(key).map(|(value, _)| value.clone())).collect()))
+///     }
+///
+///     fn put(&self, key: StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'_, ()> {
+///         self.rows().insert(key, (value, Instant::now() + ttl));
+///         StoreFuture::ready(Ok(()))
+///     }
+///
+///     fn remove<'a>(&'a self, keys: &'a [StoreKey]) -> StoreFuture<'a, ()> {
+///         self.rows().retain(|key, _| !keys.contains(key));
+///         StoreFuture::ready(Ok(()))
+///     }
+///
+///     fn scan<'a>(&'a self, prefix: &'a str, _: Option<Cursor>, head: usize) -> StoreFuture<'a, Page> {
+///         let rows = self.rows();
+///         let found = rows.iter().filter(|(key, _)| key.as_str().starts_with(prefix));
+///         let found = found.map(|(key, (value, _))| (key.clone(), value.slice(..head.min(value.len())))).collect();
+///         StoreFuture::ready(Ok(Page { found, next: None })) // all on one page
+///     }
+///
+///     fn stats(&self) -> StoreFuture<'_, StoreStats> {
+///         StoreFuture::ready(Ok(StoreStats { entries: Some(self.rows().len() as u64), ..StoreStats::default() }))
+///     }
+/// }
+///
+/// let cache = Cache::builder().store(Table::default()).build()?;
+/// # let _ = cache;
+/// # Ok::<(), larder::ConfigError>(())
+/// ```
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What it is called in statistics: `redis`, `disk`.
     fn name(&self) -> &str;

@@ -212,6 +212,17 @@ impl Warmer {
 
     /// Runs over each request before it is made, for what only the application knows: a scheme in the extensions, an
     /// absolute URI as HTTP/2 brings it, claims that authentication would leave.
+    ///
+    /// ```
+    /// # use larder::{WarmRequest, Warmer};
+    /// #[derive(Clone)]
+    /// struct Claims; // what authentication would leave
+    ///
+    /// let warmer = Warmer::new().category("home", 1, [WarmRequest::get("/")]).prepare(|parts| {
+    ///     parts.extensions.insert(Claims);
+    /// });
+    /// # let _ = warmer;
+    /// ```
     pub fn prepare(mut self, prepare: impl Fn(&mut Parts) + Send + Sync + 'static) -> Self {
         self.prepare = Some(Arc::new(prepare));
         self
@@ -249,6 +260,14 @@ impl Warmer {
 
     /// Holds the runs of a schedule back until it is one of these hours, from the first up to the second, by the clock of
     /// the cache. `between(22, 6, ..)` is the night.
+    ///
+    /// ```
+    /// # use larder::{UtcOffset, WarmRequest, Warmer};
+    /// // At night, and only while there is little to do.
+    /// let home = [WarmRequest::get("/")];
+    /// let warmer = Warmer::new().category("home", 1, home).between(22, 6, UtcOffset::hours(1)).when_below(20.0);
+    /// # let _ = warmer;
+    /// ```
     ///
     /// # Panics
     ///

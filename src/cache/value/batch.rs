@@ -76,6 +76,19 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
 
     /// Those that are kept, and the rest from one load of all that are missing. What the load does not bring is not there.
     ///
+    /// ```
+    /// # use larder::{Cache, Value};
+    /// # use std::{collections::HashMap, time::Duration};
+    /// static NAME: Value<String> = Value::named("name").fresh_for(Duration::from_secs(60)).shared();
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// // One query for all that are missing.
+    /// let query = async |ids: Vec<u32>| Ok::<_, std::io::Error>(HashMap::from_iter(ids.iter().map(|id| (*id, format!("{id}.")))));
+    /// let names = cache.value(&NAME).load_many("id", [1, 2, 3], query).await?;
+    /// assert_eq!(*names[&2], "2.");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// That of loading.

@@ -130,6 +130,18 @@ impl<'a, T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'a, 
     /// invalid all the same: nobody knows what was saved. Processes that share a log hear of it; whether they have is told by
     /// [`Cache::invalidate`] alone.
     ///
+    /// ```
+    /// # use larder::{Cache, Value};
+    /// # use std::time::Duration;
+    /// static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared();
+    /// # async fn save(_: u32) -> std::io::Result<()> { Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// cache.value(&RATE).write_through(2650, |rate| save(*rate)).await?;
+    /// assert_eq!(cache.value(&RATE).peek().as_deref(), Some(&2650));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// That of `save`.

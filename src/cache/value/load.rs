@@ -37,6 +37,18 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
     ///
     /// Whoever asked first may go away: the load then goes on in the background, which is why it borrows nothing.
     ///
+    /// ```
+    /// # use larder::{Cache, Value};
+    /// # use std::time::Duration;
+    /// static NAMES: Value<Vec<String>> = Value::named("names").fresh_for(Duration::from_secs(60)).shared();
+    /// # async fn query() -> std::io::Result<Vec<String>> { Ok(vec!["Ann".to_owned()]) }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// let names = cache.value(&NAMES).get_or_load(query).await?; // an error is returned, and not kept
+    /// assert_eq!(names.len(), 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// That of loading. Those who wait for a load that fails each load for themselves.

@@ -147,6 +147,15 @@ impl<T> Value<T> {
 
     /// How long it is fresh, by the value itself; `None`: it is not kept. For what is not there, for instance, which is worth
     /// less time: `|rate: &Option<u32>| Some(if rate.is_some() { HOUR } else { MINUTE })`.
+    ///
+    /// ```
+    /// # use larder::Value;
+    /// # use std::time::Duration;
+    /// const MINUTE: Duration = Duration::from_secs(60);
+    /// static QUOTA: Value<Option<u32>> =
+    ///     Value::named("quota").lifetime_of(|quota| Some(if quota.is_some() { MINUTE.saturating_mul(5) } else { MINUTE }));
+    /// # let _ = &QUOTA;
+    /// ```
     pub const fn lifetime_of(mut self, lifetime: fn(&T) -> Option<Duration>) -> Self {
         self.kind.lifetime = Some(lifetime);
         self

@@ -96,11 +96,29 @@ impl CacheLayer {
 
     /// A layer for routes that only change things: it stores nothing, and successful unsafe requests through it
     /// invalidate their target in this cache (RFC 9111 §4.4), as they do through every other layer.
+    ///
+    /// ```
+    /// use axum::{Router, routing::put};
+    /// use larder::{Cache, CacheLayer};
+    ///
+    /// let cache = Cache::in_memory(1 << 20);
+    /// let app: Router =
+    ///     Router::new().route("/products/{id}", put(|| async { "saved" })).layer(CacheLayer::invalidating(&cache));
+    /// # let _ = app;
+    /// ```
     pub fn invalidating(cache: &Cache) -> Self {
         Self::new(cache, Policy::invalidating())
     }
 
     /// A layer over this cache with this policy, or this [`PolicyTable`].
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// let error = CacheLayer::try_new(&cache, Policy::fresh_for(Duration::from_secs(60)).max_variants(0)).unwrap_err();
+    /// assert_eq!(error.to_string(), "max_variants(0): between 1 and 1024 are possible");
+    /// ```
     ///
     /// # Errors
     ///

@@ -23,6 +23,15 @@ use std::{
 /// `Last-Modified`, if the handler has not, and compares it with `If-Modified-Since`.
 ///
 /// A moment in the future is written as now (RFC 9110 §8.8.2.1).
+///
+/// ```
+/// use http::Response;
+/// use larder::LastModified;
+/// use std::time::SystemTime;
+///
+/// let mut response = Response::new("report");
+/// response.extensions_mut().insert(LastModified(SystemTime::UNIX_EPOCH)); // when the row was saved
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LastModified(pub SystemTime);
 

@@ -69,6 +69,22 @@ impl IdentityLayer {
     }
 
     /// From what authentication has put into the extensions.
+    ///
+    /// ```
+    /// use larder::{Identity, IdentityLayer};
+    ///
+    /// #[derive(Clone)]
+    /// struct Claims { tenant: u64, user: u64 }
+    ///
+    /// impl From<&Claims> for Identity {
+    ///     fn from(claims: &Claims) -> Self {
+    ///         Self::new().with_tenant(claims.tenant).with_user(claims.user)
+    ///     }
+    /// }
+    ///
+    /// let layer = IdentityLayer::from_extension::<Claims>();
+    /// # let _ = layer;
+    /// ```
     pub fn from_extension<T>() -> Self
     where
         T: Clone + Send + Sync + 'static,

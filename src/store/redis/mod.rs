@@ -112,6 +112,13 @@ impl Redis {
     /// A cluster. Any of its nodes will do; the others are found from there. User and password are those of the first URL.
     /// A cluster has only database 0.
     ///
+    /// ```
+    /// # use larder::Redis;
+    /// let redis = Redis::cluster(["redis://a.internal:6379", "redis://b.internal:6379"])?;
+    /// # let _ = redis;
+    /// # Ok::<(), larder::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// If there is no URL, one is no URL of a server, or not all are with TLS or without.
@@ -127,6 +134,14 @@ impl Redis {
     /// Whichever server is the primary of the group that these sentinels watch. User and password in the URLs are those of
     /// the sentinels; those of the servers are set by [`username`](Self::username) and [`password`](Self::password).
     /// The database in the first URL is that of the servers. With `rediss://` both are spoken to with TLS.
+    ///
+    /// ```
+    /// # use larder::Redis;
+    /// let sentinels = ["redis://s1.internal:26379", "redis://s2.internal:26379", "redis://s3.internal:26379"];
+    /// let redis = Redis::sentinel(sentinels, "mymaster")?.password("of the servers");
+    /// # let _ = redis;
+    /// # Ok::<(), larder::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     ///
