@@ -22,7 +22,7 @@ use crate::{
     tally::Usage,
 };
 use bytes::Bytes;
-use head::served_head;
+use head::served;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, DATE, EXPIRES, SET_COOKIE},
@@ -43,10 +43,13 @@ pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-statu
 /// A stored response. Its head is kept as a hit sends it: `Age` comes first and only its value changes, the word of this
 /// cache is the last `Cache-Status`, so that a hit clones the map and never grows it.
 ///
-/// What every hit reads comes first, in this order, so that it lies in few lines of memory.
+/// What every hit reads comes first, in this order, so that it lies in few lines of memory. The very first are the uses: a
+/// hit has just counted itself beside them, as one who holds the entry.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Entry {
+    /// How often it is used, and who is told.
+    pub(crate) usage: Usage,
     pub(crate) head: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) trailers: Option<Box<HeaderMap>>,
@@ -60,8 +63,6 @@ pub(crate) struct Entry {
     pub(crate) allows_credentials: bool,
     /// What clients are told, in place of what the handler said to the cache.
     pub(crate) browser: Option<CacheControl>,
-    /// How often it is used, and who is told.
-    pub(crate) usage: Usage,
     /// A value of the application, shared by all who read it. Then there is neither head nor body.
     pub(crate) value: Option<Held>,
     pub(crate) told: Told,
@@ -166,9 +167,10 @@ impl Entry {
         let trailers = trailers.filter(|trailers| !trailers.is_empty()).map(Box::new);
         set_length(&mut headers, status, body.len(), trailers.is_some());
         headers.entry(DATE).or_insert_with(|| http_date(received));
+        let (head, body) = served(&headers, how.hit, body);
         Self {
             status,
-            head: served_head(&headers, how.hit),
+            head,
             hidden: (!hidden.is_empty()).then(|| Box::new(hidden)),
             for_caches: for_caches.map(Box::new),
             body,

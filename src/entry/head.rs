@@ -1,4 +1,4 @@
-//! The head of a stored response as hits send it.
+//! Head and body of a stored response as hits send them.
 
 use super::{CACHE_STATUS, common::Values};
 use bytes::Bytes;
@@ -13,10 +13,10 @@ enum Piece {
     Own(Range<usize>),
 }
 
-/// The head with its slots. Values are copied, those of a received message would keep its whole buffer alive: into one
-/// buffer for all that are not [common](Values::common), so that an entry takes one allocation for them and hits count its users in one
-/// place.
-pub(super) fn served_head(headers: &HeaderMap, hit: Option<&HeaderValue>) -> HeaderMap {
+/// The head with its slots, and the body. Values are copied, those of a received message would keep its whole buffer
+/// alive: into one buffer for all that are not [common](Values::common), with a body that is short. So they take one
+/// allocation, and hits count the users of all of it in one place, which has to be got from memory once.
+pub(super) fn served(headers: &HeaderMap, hit: Option<&HeaderValue>, body: Bytes) -> (HeaderMap, Bytes) {
     let served = || headers.iter().filter(|(name, _)| *name != AGE);
     let (mut own, mut values) = (Vec::new(), Values::new());
     let pieces: SmallVec<[Piece; 16]> = served()
@@ -29,10 +29,16 @@ pub(super) fn served_head(headers: &HeaderMap, hit: Option<&HeaderValue>) -> Hea
         })
         .collect();
     drop(values);
+    let end = own.len();
+    let is_short = body.len() <= SHORT;
     // With a byte to spare it is counted from the start, and need not become so in the first clone.
+    own.reserve_exact(1 + if is_short { body.len() } else { 0 });
+    if is_short {
+        own.extend_from_slice(&body);
+    }
     own.shrink_to(own.len() + 1);
-    own.reserve_exact(1);
     let own = Bytes::from(own);
+    let body = if is_short { own.slice(end..) } else { body };
     let mut head = HeaderMap::with_capacity(headers.len() + 2);
     head.insert(AGE, HeaderValue::from_static("0"));
     for ((name, value), piece) in served().zip(pieces) {
@@ -46,7 +52,7 @@ pub(super) fn served_head(headers: &HeaderMap, hit: Option<&HeaderValue>) -> Hea
         head.append(CACHE_STATUS, hit.clone());
     }
     // A clone has no room to spare.
-    if head.capacity() > head.len() + head.len() / 4 { head.clone() } else { head }
+    (if head.capacity() > head.len() + head.len() / 4 { head.clone() } else { head }, body)
 }
 
 fn slice(own: &Bytes, place: Range<usize>, value: &HeaderValue) -> HeaderValue {
@@ -54,6 +60,9 @@ fn slice(own: &Bytes, place: Range<usize>, value: &HeaderValue) -> HeaderValue {
     copy.set_sensitive(value.is_sensitive());
     copy
 }
+
+/// A body is short up to this length: most answers of an API, and what is copied in no time.
+const SHORT: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -70,13 +79,28 @@ mod tests {
         headers.insert(ETAG, HeaderValue::from_static(""));
         headers.append(CACHE_STATUS, HeaderValue::from_static("cdn; hit"));
         headers.get_mut(SET_COOKIE).unwrap().set_sensitive(true);
-        let head = served_head(&headers, Some(&HeaderValue::from_static("larder; hit")));
+        let hit = HeaderValue::from_static("larder; hit");
+        let (head, body) = served(&headers, Some(&hit), Bytes::from_static(b"body"));
+        assert_eq!(body, "body");
         let mut expected = headers.clone();
         expected.insert(AGE, HeaderValue::from_static("0"));
         expected.append(CACHE_STATUS, HeaderValue::from_static("larder; hit"));
         assert_eq!(head, expected);
         assert_eq!(head.keys().next(), Some(&AGE));
         assert!(head.get_all(SET_COOKIE).iter().map(HeaderValue::is_sensitive).eq([true, false]));
-        assert_eq!(served_head(&HeaderMap::new(), None).len(), 1);
+        let (head, body) = served(&HeaderMap::new(), None, Bytes::new());
+        assert_eq!((head.len(), body.len()), (1, 0));
+    }
+
+    #[test]
+    fn short_bodies_lie_with_the_values_and_long_ones_where_they_were() {
+        let headers: HeaderMap = [(ETAG, HeaderValue::from_static("\"a\""))].into_iter().collect();
+        for length in [1, SHORT, SHORT + 1] {
+            let body = Bytes::from(vec![b'x'; length]);
+            let (head, kept) = served(&headers, None, body.clone());
+            assert_eq!((&kept, head[ETAG].as_bytes()), (&body, &b"\"a\""[..]));
+            assert_eq!(kept.as_ptr() == body.as_ptr(), length > SHORT);
+            assert_eq!(head[ETAG].as_bytes().as_ptr_range().end == kept.as_ptr(), length <= SHORT);
+        }
     }
 }
