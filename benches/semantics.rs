@@ -80,11 +80,9 @@ fn request_fields() {
 
 fn decisions() {
     let response = response();
-    let rules = StoreRules {
-        default_lifetime: Some(Duration::from_secs(60)),
-        targets: ["larder-cache-control", "cdn-cache-control"].map(HeaderName::from_static).to_vec(),
-        ..StoreRules::default()
-    };
+    let mut rules = StoreRules::default();
+    rules.default_lifetime = Some(Duration::from_secs(60));
+    rules.targets = ["larder-cache-control", "cdn-cache-control"].map(HeaderName::from_static).to_vec();
     let received = NOW;
     bench("freshness/initial-age", || initial_age(black_box(&response), NOW, received));
     let decide =
@@ -126,13 +124,8 @@ fn others() {
 
     let status = fields(&[("cache-status", "origin; fwd=uri-miss; stored, larder; hit; ttl=30; detail=\"x\"")]);
     bench("cache-status/read", || member(black_box(&status), "larder"));
-    let hit = CacheStatus {
-        name: "larder",
-        hit: true,
-        ttl: Some(30),
-        key: Some("GET:/products/7"),
-        ..CacheStatus::default()
-    };
+    let mut hit = CacheStatus::default();
+    (hit.name, hit.hit, hit.ttl, hit.key) = ("larder", true, Some(30), Some("GET:/products/7"));
     bench("cache-status/write", || black_box(hit).to_header_value());
 
     let base = Target { scheme: Some("https"), authority: Some("shop.example"), path: "/products/7", query: None };

@@ -1,5 +1,6 @@
 //! Who a request is from, as the application's own authentication established it.
 
+pub(crate) use crate::key::{TENANT, USER};
 use crate::{
     key::{KeyBuf, Part},
     outcome::Bypass,
@@ -28,6 +29,7 @@ use std::{
 ///
 /// Values are compared byte by byte: `1` and `01` are two tenants. A blank value (nothing, or white space) is no value.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
+#[must_use = "an identity does nothing until a request has it"]
 pub struct Identity(Arc<Vec<Attribute>>);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -234,9 +236,6 @@ pub(crate) struct IdentityUnknown(pub(crate) Bypass);
 #[derive(Clone, Debug)]
 pub(crate) struct IdentityEstablished(pub(crate) Option<Identity>);
 
-pub(crate) const TENANT: &str = "tenant";
-pub(crate) const USER: &str = "user";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,6 +274,28 @@ mod tests {
         assert_eq!(written(&context, &Identity::new().with_tenant(1)), Err(Bypass::IdentityMissing));
         let panics = Scope::Context(Arc::new(|_| panic!("as told")));
         assert_eq!(written(&panics, &identity), Err(Bypass::CallbackPanicked));
+    }
+
+    #[test]
+    fn parts_of_an_identity() {
+        let identity = Identity::new().with_tenant(1).with_user(42).with("role", "a");
+        assert_eq!((identity.tenant(), identity.user()), (Some("1"), Some("42")));
+        assert_eq!(identity.narrowed(|name| name != "user"), Identity::new().with_tenant(1).with("role", "a"));
+        assert!(!identity.is_empty() && identity.narrowed(|_| false).is_empty());
+    }
+
+    #[test]
+    fn a_scope_writes_where_somebody_is_there_and_tells_itself_apart() {
+        let (somebody, nobody) = (Identity::new().with_tenant(1), Identity::new());
+        let per = Scope::Attributes(vec!["user".into()]);
+        let context = Scope::Context(Arc::new(|_| None));
+        for (scope, shape) in [(&Scope::Whole, None), (&per, Some("per=[\"user\"]")), (&context, Some("per-context"))] {
+            assert!(scope.writes(Some(&somebody)) && !scope.writes(Some(&nobody)) && !scope.writes(None));
+            assert_eq!(scope.shape().as_deref(), shape);
+            assert_eq!(format!("{scope:?}"), shape.unwrap_or("whole"));
+        }
+        assert!(!Scope::Shared.writes(Some(&somebody)));
+        assert_eq!(Scope::Shared.shape().as_deref(), Some("shared"));
     }
 
     #[test]

@@ -246,10 +246,10 @@ mod cache;
 mod clock;
 #[cfg(feature = "toml")]
 mod config;
+mod config_error;
 mod credentials;
 mod daily;
 mod entry;
-mod export;
 mod hex;
 mod identity;
 mod invalidation;
@@ -270,16 +270,16 @@ mod warm;
 
 pub use bust::bust;
 pub use cache::{
-    Advice, AdviceKind, Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, Changes, Changing, ConfigError,
-    Coverage, Difference, Explanation, HistorySample, HistorySpan, Holding, Invalidated, LogCounts, Metrics, Mismatch,
-    OneChange, PolicyKind, PolicyMetrics, Preview, Regression, Report, Reporter, Reporting, Schedule, Shutdown, Stats,
+    Advice, AdviceKind, Cache, CacheBuilder, CacheStatusHeader, Caches, CachesBuilder, Changes, Changing, Coverage,
+    Difference, Explanation, HistorySample, HistorySpan, Holding, Invalidated, LogCounts, Metrics, Mismatch, OneChange,
+    PolicyKind, PolicyMetrics, Preview, Regression, Report, Reporter, Reporting, Schedule, Shutdown, Stats,
     StoreCounts, Stored, StoredEntry, StoredPage, StoredState, Suspects, TenantMetrics, UncachedRoute, Value,
-    ValueCall, Windows,
+    ValueCall, Windows, prometheus,
 };
 #[cfg(feature = "toml")]
 pub use config::Config;
+pub use config_error::ConfigError;
 pub use daily::daily_at;
-pub use export::prometheus;
 pub use identity::Identity;
 pub use invalidation::{ChangeKind, Changed, Dependencies, InvalidateError, Invalidates, Selector, Tags};
 pub use key::UtcOffset;

@@ -227,7 +227,7 @@ impl NotStored {
     }
 
     fn all() -> impl Iterator<Item = Self> {
-        let refused = Refusal::ALL.into_iter().map(Self::Refused);
+        let refused = Refusal::ALL.iter().copied().map(Self::Refused);
         refused.chain([
             Self::TooLarge,
             Self::BodyFailed,

@@ -374,7 +374,7 @@ fn the_guide_the_dashboard_and_the_alerts_know_the_same_series() {
         };
         series.map(plain).collect()
     };
-    let source = named(&read("src/export/mod.rs"));
+    let source = named(&read("src/cache/export/mod.rs"));
     let guide = named(&read("docs/monitoring.md"));
     assert_eq!(source, guide);
     for path in ["docs/grafana/larder.json", "docs/grafana/alerts.yaml"] {

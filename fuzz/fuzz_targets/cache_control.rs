@@ -18,14 +18,18 @@ fuzz_target!(|data: &[u8]| {
         ResponseDirectives::from_lines(lines(data).chain([&b"no-store"[..]])),
         ResponseDirectives::from_lines([&b"No-Store"[..]].into_iter().chain(lines(data))),
     ] {
-        assert_eq!(all, ResponseDirectives { no_store: true, ..alone });
+        let mut expected = alone;
+        expected.no_store = true;
+        assert_eq!(all, expected);
     }
     for line in lines(data) {
         agrees_with_a_plain_reader(line);
         let prefixed = ResponseDirectives::from_lines([&[b"no-store=\"a\\\", b\", private, ", line].concat()[..]]);
         assert!(prefixed.no_store && prefixed.private);
         let own = ResponseDirectives::from_lines([line]);
-        assert_eq!(prefixed, ResponseDirectives { no_store: true, private: true, ..own });
+        let mut expected = own;
+        (expected.no_store, expected.private) = (true, true);
+        assert_eq!(prefixed, expected);
         if !line.contains(&b'"') {
             let after = ResponseDirectives::from_lines([&[line, b",no-store"].concat()[..]]);
             assert!(after.no_store && after.malformed == own.malformed);

@@ -32,17 +32,16 @@ fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(text);
     let (key, detail) = text.split_once('\n').unwrap_or((&text, "a"));
     let first = data.first().copied().unwrap_or_default();
-    let status = CacheStatus {
-        name: "larder",
-        hit: first & 1 != 0,
-        fwd: (first & 2 != 0).then_some(FORWARDS[usize::from(first >> 5)]),
-        fwd_status: (first & 4 != 0).then_some(u16::from(first) * 3),
-        ttl: data.last_chunk().map(|bytes| i64::from_le_bytes(*bytes)),
-        stored: first & 8 != 0,
-        collapsed: first & 16 != 0,
-        key: Some(key),
-        detail: Some(detail),
-    };
+    let mut status = CacheStatus::default();
+    status.name = "larder";
+    status.hit = first & 1 != 0;
+    status.fwd = (first & 2 != 0).then_some(FORWARDS[usize::from(first >> 5)]);
+    status.fwd_status = (first & 4 != 0).then_some(u16::from(first) * 3);
+    status.ttl = data.last_chunk().map(|bytes| i64::from_le_bytes(*bytes));
+    status.stored = first & 8 != 0;
+    status.collapsed = first & 16 != 0;
+    status.key = Some(key);
+    status.detail = Some(detail);
     headers.append(CACHE_STATUS, status.to_header_value());
     let Some(read) = member(&headers, "larder") else {
         assert!(!readable);
@@ -62,7 +61,8 @@ fuzz_target!(|data: &[u8]| {
     }
 
     // Any name is written as something that can be read, here as a member of another cache.
-    let named = CacheStatus { name: detail, hit: true, ..CacheStatus::default() };
+    let mut named = CacheStatus::default();
+    (named.name, named.hit) = (detail, true);
     headers.append(CACHE_STATUS, named.to_header_value());
     if detail != "larder" {
         assert_eq!(member(&headers, "larder").as_ref(), Some(&read));

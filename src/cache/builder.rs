@@ -1,7 +1,7 @@
 //! Making caches.
 
 use super::{
-    Background, Cache, Inner, StatusLine,
+    Background, Cache, CacheStatusHeader, Inner, StatusLine,
     book::Book,
     collapse::FillFlights,
     counters::Counters,
@@ -20,14 +20,14 @@ use crate::store::KeyRing;
 use crate::store::Redis;
 use crate::{
     clock::Clock,
+    config_error::ConfigError,
     entry::FROM_A_STORE,
-    invalidation::{Dependencies, Journal, Ledger, Limits},
-    policy::{Policy, PolicyError, Rules, check_word},
-    store::{Codec, Memory, Sizes, Store, Teller},
+    invalidation::{Dependencies, Ledger, Limits},
+    policy::{Policy, Rules, check_word},
+    store::{Codec, Journal, Memory, Sizes, Store, Teller},
     tally::{Observe, Watch},
 };
 use std::{
-    fmt,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -80,29 +80,6 @@ pub struct CacheBuilder {
     codec: Codec,
     log_times: LogTimes,
     watch: Watch,
-}
-
-/// Whether responses say what the cache did, in `Cache-Status` (RFC 9211).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CacheStatusHeader {
-    /// They do not.
-    Off,
-    /// `larder; hit`, or whether the request was forwarded and the answer stored.
-    #[default]
-    Brief,
-    /// Also the key, the time to live and the reason. For development: it tells one user what others have asked for.
-    Debug,
-}
-
-/// A cache that cannot be made as it was described. The text names what was given and what would be right.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError(String);
-
-impl ConfigError {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
 }
 
 impl CacheBuilder {
@@ -446,7 +423,7 @@ impl CacheBuilder {
             hearing: teller.map(|teller| Hearing::new(teller, &tiers.places)),
             tiers,
             counters: Counters::default(),
-            book: Book::open(watch(self.watch).of(&self.name), now),
+            book: Book::open(super::export::watched(self.watch).of(&self.name), now),
             observed: super::observe::Observed::default(),
             verifications: super::verify::Verifications::default(),
             query_rules: std::sync::RwLock::default(),
@@ -481,31 +458,6 @@ impl CacheBuilder {
             None => Ok(()),
         }
     }
-}
-
-impl From<PolicyError> for ConfigError {
-    fn from(error: PolicyError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-/// Who hears of what a cache does, whatever the application says.
-#[cfg(feature = "metrics")]
-fn watch(watch: Watch) -> Watch {
-    watch.with(crate::export::facade::Times)
-}
-
-#[cfg(not(feature = "metrics"))]
-fn watch(watch: Watch) -> Watch {
-    watch
 }
 
 fn fault<T>(text: String) -> Result<T, ConfigError> {

@@ -1,6 +1,7 @@
 //! Several caches by name.
 
-use super::{Cache, CacheBuilder, ConfigError};
+use super::{Cache, CacheBuilder};
+use crate::config_error::ConfigError;
 use crate::policy::check_word;
 use std::{collections::BTreeMap, ops::Index, sync::Arc};
 

@@ -15,6 +15,7 @@ mod counters;
 mod explain;
 #[cfg(feature = "admin")]
 mod explore;
+mod export;
 mod fill;
 mod flight;
 mod handover;
@@ -36,6 +37,7 @@ mod report;
 mod state;
 mod status;
 mod stored;
+mod sweep;
 mod table;
 mod tape;
 mod tiers;
@@ -51,7 +53,7 @@ pub(crate) use answer::{StoredBody, answer, is_whole, nothing_stored, say_hit, s
 pub(crate) use background::Background;
 pub use background::Shutdown;
 pub(crate) use book::{bypass_is_worth_noting, is_worth_noting};
-pub use builder::{CacheBuilder, CacheStatusHeader, ConfigError};
+pub use builder::CacheBuilder;
 pub use caches::{Caches, CachesBuilder};
 pub(crate) use change::Change;
 pub use changed::{Changes, Changing, OneChange, Schedule};
@@ -63,6 +65,9 @@ pub use explain::Explanation;
 pub(crate) use explain::{Asked, Explains, explain, explain_with_stores};
 #[cfg(feature = "admin")]
 pub(crate) use explore::{Id, Look, Mark, Row, Sort, tenant_of};
+pub use export::prometheus;
+#[cfg(feature = "admin")]
+pub(crate) use export::prometheus_of;
 pub(crate) use fill::{Fill, Freshening, InStores, RecordedHead, Verdict, strip_own_fields};
 pub(crate) use flight::{Flight, Joined, Over};
 pub(crate) use handover::{Filling, HandOver};
@@ -79,6 +84,7 @@ pub(crate) use place::Place;
 #[cfg(feature = "admin")]
 pub(crate) use report::remedy;
 pub use report::{Advice, AdviceKind, Coverage, Regression, Report, Reporter, Reporting};
+pub use status::CacheStatusHeader;
 pub(crate) use status::{Forwarded, StatusLine};
 pub use stored::{Stored, StoredEntry, StoredPage, StoredState};
 pub(crate) use tape::{BoxError, Fault, Reader, Recorded};
@@ -454,43 +460,6 @@ impl Cache {
         self.0.clock.adjust();
         self.0.fills.fetch_add(1, Ordering::Relaxed)
     }
-
-    /// Starts the task that drops what has expired and takes readings, once there is something to drop and a runtime to do it.
-    fn keep_swept(&self) {
-        if !self.0.background.is_open() {
-            return;
-        }
-        if self.0.sweeping.load(Ordering::Relaxed) || self.0.sweeping.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            self.0.sweeping.store(false, Ordering::Relaxed);
-            return;
-        };
-        let cache = Arc::downgrade(&self.0);
-        let sweeping = Sweeping(cache.clone());
-        let background = self.0.background.clone();
-        runtime.spawn(async move {
-            let _sweeping = sweeping;
-            let mut ticks: u32 = 0;
-            if let Some(cache) = cache.upgrade() {
-                Cache(cache).remember();
-            }
-            while timer::within(READ_EVERY, background.closing()).await.is_none() {
-                let Some(cache) = cache.upgrade() else { return };
-                ticks = ticks.wrapping_add(1);
-                if ticks.is_multiple_of(SWEEP_AT) {
-                    cache.sweep();
-                }
-                let cache = Cache(cache);
-                cache.sample();
-                cache.remember();
-                #[cfg(feature = "metrics")]
-                // Memory is looked through, and the recorder is somebody else's: a panic of it ends nothing here.
-                kept::aside(move || crate::export::facade::publish(&cache)).await;
-            }
-        });
-    }
 }
 
 tokio::task_local! {
@@ -515,18 +484,6 @@ impl Cache {
     }
 }
 
-/// Lets another runtime take over when the one that swept is gone. Not after a panic: that runtime has no timers, and the
-/// next try would panic too.
-struct Sweeping(std::sync::Weak<Inner>);
-
-impl Drop for Sweeping {
-    fn drop(&mut self) {
-        if let Some(cache) = self.0.upgrade().filter(|_| !std::thread::panicking()) {
-            cache.sweeping.store(false, Ordering::Relaxed);
-        }
-    }
-}
-
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
@@ -539,9 +496,3 @@ impl fmt::Debug for Cache {
 
 /// What of the largest entry is left for its head and its key.
 const HEAD_ROOM: u64 = 32 * 1024;
-
-/// Readings of what was counted are taken so often.
-const READ_EVERY: Duration = HistorySpan::Hour.step();
-
-/// Every so many readings what has expired is dropped: it is never served; this only gives its memory back.
-const SWEEP_AT: u32 = 3;

@@ -1,6 +1,5 @@
 //! What the cache says of itself in `Cache-Status` (RFC 9211).
 
-use super::CacheStatusHeader;
 use crate::{
     entry::CACHE_STATUS,
     key::{Key, KeyBuf},
@@ -10,6 +9,19 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 /// The name of this cache in `Cache-Status`.
 pub(crate) const NAME: &str = "larder";
+
+/// Whether responses say what the cache did, in `Cache-Status` (RFC 9211).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CacheStatusHeader {
+    /// They do not.
+    Off,
+    /// `larder; hit`, or whether the request was forwarded and the answer stored.
+    #[default]
+    Brief,
+    /// Also the key, the time to live and the reason. For development: it tells one user what others have asked for.
+    Debug,
+}
 
 /// How much is said.
 #[derive(Clone, Debug)]

@@ -64,7 +64,7 @@ pub struct StoredEntry {
 }
 
 /// How what a store holds stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoredState {
     /// It can be used.
@@ -81,13 +81,19 @@ pub enum StoredState {
 
 impl StoredState {
     /// Its name: `fresh`, `stale`, `invalidated`, `unknown`.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fresh => "fresh",
             Self::Stale => "stale",
             Self::Invalidated => "invalidated",
             Self::Unknown => "unknown",
         }
+    }
+}
+
+impl fmt::Display for StoredState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -5,7 +5,8 @@ use super::{
     policy::Written,
 };
 use crate::{
-    cache::{Cache, CacheBuilder, CacheStatusHeader, Caches, ConfigError},
+    cache::{Cache, CacheBuilder, CacheStatusHeader, Caches},
+    config_error::ConfigError,
     policy::{Policy, PolicyTable},
 };
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! A folder on disk, as a path or as a table.
 
 use super::item::Item;
-use crate::{cache::ConfigError, store::Disk};
+use crate::{config_error::ConfigError, store::Disk};
 
 type Apply = for<'i, 'a> fn(Disk, &'i Item<'a>) -> Result<Disk, ConfigError>;
 

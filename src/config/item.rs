@@ -1,7 +1,7 @@
 //! A value of the file that knows where it stands, so that what is wrong with it can be said.
 
 use super::text::{self, Env};
-use crate::cache::ConfigError;
+use crate::config_error::ConfigError;
 use std::{borrow::Cow, fmt, ops::Range, time::Duration};
 use toml::de::{DeTable, DeValue};
 

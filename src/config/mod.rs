@@ -1,4 +1,5 @@
-//! Caches, policies and routes from a TOML file.
+//! Caches, policies and routes from a TOML file. Each key is a method of a builder; what a method refuses, and what its
+//! default is, is said there and not here.
 
 mod cache;
 #[cfg(feature = "disk")]
@@ -10,7 +11,8 @@ mod redis;
 mod text;
 
 use crate::{
-    cache::{Caches, ConfigError},
+    cache::Caches,
+    config_error::ConfigError,
     layers::cache::CacheLayer,
     policy::{Policy, PolicyTable},
 };

@@ -2,7 +2,7 @@
 
 use super::item::{Fields, Item};
 use crate::{
-    cache::ConfigError,
+    config_error::ConfigError,
     policy::{NamedPolicy, Policy, Preset, RequestDirectives, Rules, Unit},
     semantics::{cache_control::ResponseDirectives, cache_control_writer::CacheControl},
 };
@@ -159,8 +159,8 @@ const STARTS: &[(&str, Start)] = &[
     ("rfc9111", |named, item| Ok(item.flag()?.then(|| named.rfc9111()))),
     ("preset", |named, item| {
         let text = item.text()?;
-        let preset = Preset::ALL.into_iter().find(|preset| preset.as_str() == text);
-        let names = || Preset::ALL.map(Preset::as_str).join(", ");
+        let preset = Preset::ALL.iter().copied().find(|preset| preset.as_str() == text);
+        let names = || Preset::ALL.iter().map(|preset| preset.as_str()).collect::<Vec<_>>().join(", ");
         preset
             .map(|preset| Some(named.preset(preset)))
             .ok_or_else(|| item.error(format_args!("a preset is one of {}", names())))

@@ -1,7 +1,7 @@
 //! Where Redis is and how it is used, as a URL or as a table.
 
 use super::item::{Fields, Item};
-use crate::{cache::ConfigError, store::Redis};
+use crate::{config_error::ConfigError, store::Redis};
 
 type Apply = for<'i, 'a> fn(Redis, &'i Item<'a>) -> Result<Redis, ConfigError>;
 

@@ -3,11 +3,10 @@
 //! An invalidation is a record in the log, with a position ([`Seq`]). Every fill is stamped with the end of the log
 //! before the inner service was called, and an entry is good only while no record younger than its stamp selects it. So
 //! nothing that was on its way when it was invalidated can be stored or brought back, and there is no index of entries
-//! to keep in step.
+//! to keep in step. Where records are kept that several processes share is for `store` to know.
 
 mod ban;
 mod dependencies;
-mod journal;
 mod ledger;
 mod positions;
 mod row;
@@ -20,9 +19,6 @@ mod tests;
 pub(crate) mod wire;
 
 pub use dependencies::{ChangeKind, Changed, Dependencies};
-#[cfg(any(test, feature = "disk", feature = "redis"))]
-pub(crate) use journal::Reading;
-pub(crate) use journal::{Draft, Journal, Line, NodeId};
 pub(crate) use ledger::{Batch, Checked, Claim, Culprits, Force, Ledger, Limits, Seq, Standing};
 pub(crate) use positions::{Heading, Positions, Step};
 pub(crate) use row::{Footprint, RowHasher, Subject, Within};

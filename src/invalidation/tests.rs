@@ -1,8 +1,8 @@
 //! What the ledger says of entries, one step at a time.
 
 use super::{
-    Batch, Checked, Claim, Footprint, Force, Ledger, Limits, Seq, Standing, Subject, ban::What, ledger::Record,
-    row::Row, row::Within,
+    Batch, Checked, Claim, Culprits, Footprint, Force, Ledger, Limits, Seq, Standing, Subject, ban::What,
+    ledger::Record, row::Row, row::Within,
 };
 use crate::{key::Pattern, semantics::date::Timestamp};
 use proptest::prelude::*;
@@ -145,9 +145,10 @@ fn bans_are_tried_once_and_what_they_found_stays() {
     let (first, second) = (Checked::default(), Checked::default());
     append(&ledger, pattern("/y"), Force::Hard, T0);
     assert_eq!(ledger.standing(claim, &first), Standing::Good);
+    assert!(!first.is_gone());
     append(&ledger, pattern("/x*"), Force::Hard, T0);
     assert_eq!(ledger.standing(claim, &first), Standing::Gone);
-    assert!(!first.is_gone() || ledger.standing(claim, &first) == Standing::Gone);
+    assert!(first.is_gone());
     let all = ledger.pending_bans().unwrap();
     assert_eq!(ledger.standing(claim, &second), Standing::Gone);
     ledger.drop_bans(all);
@@ -213,6 +214,53 @@ fn rows_that_select_nothing_any_more_are_dropped() {
     append(&ledger, row(1000), Force::Hard, later);
     assert_eq!(ledger.size().0, 1);
     assert!(!ledger.admits(Claim { stamp: before, footprint: &[5], key: b"" }, &Checked::default()));
+}
+
+#[test]
+fn a_batch_tells_what_it_has() {
+    assert_eq!(Seq::at(7).number(), 7);
+    let claim = Claim { stamp: Seq::at(0), footprint: &[1], key: b"" };
+    let batch = Batch::of([row(2), row(1)], Force::Hard);
+    assert!(batch.selects(claim) && Batch::everything().selects(claim));
+    assert!(!Batch::of([row(2)], Force::Hard).selects(claim));
+    assert!(!batch.is_empty() && Batch::default().is_empty());
+}
+
+#[test]
+fn the_longest_use_counts() {
+    let ledger = Ledger::new(Limits { rows: 100, bans: 10, recent: 16 });
+    ledger.keep_for(Duration::from_secs(60));
+    ledger.keep_for(Duration::from_secs(30));
+    let after = |secs| T0.saturating_add(Duration::from_secs(secs));
+    let ban = || Record::Ban(Arc::new(What::AllOf { rows: [1, 2].into(), owner: None }));
+    append(&ledger, ban(), Force::Hard, T0);
+    let first = ledger.pending_bans();
+    append(&ledger, ban(), Force::Hard, after(10));
+    assert_eq!(ledger.bans_outlived(after(60)), None);
+    assert_eq!(ledger.bans_outlived(after(61)), first);
+    assert_eq!(ledger.bans_outlived(after(71)), ledger.pending_bans());
+    for n in 0..100 {
+        append(&ledger, row(n), Force::Hard, T0);
+    }
+    append(&ledger, row(1000), Force::Hard, after(60));
+    assert!(ledger.size().0 > 1, "nothing has outlived its use");
+}
+
+#[test]
+fn culprits_are_named() {
+    let ledger = ledger();
+    let claim = Claim { stamp: ledger.applied(), footprint: &[1, 2, 3], key: b"" };
+    let now = || Claim { stamp: ledger.applied(), ..claim };
+    append(&ledger, row(2), Force::Hard, T0);
+    assert_eq!(ledger.culprits(claim, &[1, 2, 3]), Culprits { rows: vec![1], ..Culprits::default() });
+    let tried = now();
+    append(&ledger, Record::Ban(Arc::new(What::AllOf { rows: [4].into(), owner: None })), Force::Hard, T0);
+    append(&ledger, Record::Ban(Arc::new(What::AllOf { rows: [1, 3].into(), owner: None })), Force::Hard, T0);
+    assert_eq!(ledger.culprits(tried, &[1, 2, 3]), Culprits { ban: true, ..Culprits::default() });
+    let tried = now();
+    append(&ledger, Record::Everything, Force::Soft, T0);
+    assert_eq!(ledger.culprits(tried, &[1, 2, 3]), Culprits { everything: true, ..Culprits::default() });
+    assert_eq!(ledger.culprits(now(), &[1, 2, 3]), Culprits::default());
 }
 
 #[test]

@@ -221,6 +221,10 @@ fn begun(part: Part, value: usize) -> [u8; HEAD] {
 /// The length of [`begun`].
 const HEAD: usize = 5;
 
+/// The attributes of an identity that have a meaning of their own.
+pub(crate) const TENANT: &str = "tenant";
+pub(crate) const USER: &str = "user";
+
 /// Requests are bounded far below this; what would not fit is told apart by the cap, never wrapped.
 fn length(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()

@@ -1,7 +1,6 @@
 //! What a key says of what it is the key of: for those who have only the key.
 
-use super::{Part, split_value, text::parts};
-use crate::identity::TENANT;
+use super::{Part, TENANT, split_value, text::parts};
 
 /// What a key says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

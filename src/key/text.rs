@@ -4,11 +4,8 @@
 //! Made from the encoded parts, only on demand. What a request brought is escaped, so that it cannot fake a separator,
 //! and what looks like a credential appears as a short digest.
 
-use super::{Key, KeyRef, Part, split_value};
-use crate::{
-    credentials,
-    identity::{TENANT, USER},
-};
+use super::{Key, KeyRef, Part, TENANT, USER, split_value};
+use crate::credentials;
 use http::HeaderName;
 use std::fmt::{self, Write};
 

@@ -1,4 +1,5 @@
-//! The tower layers, one folder each.
+//! The tower layers, one folder each: they ask the cache, and carry out what it decides. What is decided, and why, is not
+//! decided here. Nothing but `layers`, `warm` and `admin` knows tower.
 
 pub(crate) mod cache;
 pub(crate) mod cache_control;

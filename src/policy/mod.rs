@@ -1,4 +1,5 @@
-//! What an operator says about a route: the only configuration of a layer.
+//! What an operator says about a route: the only configuration of a layer. Here it is said and checked; nothing here looks
+//! at a stored response.
 
 // First, as in the documentation of `Policy`.
 mod lifetimes;

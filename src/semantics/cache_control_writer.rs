@@ -32,6 +32,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 /// | `private` with `s-maxage` | that is a lifetime for those who must not keep it |
 /// | `must-revalidate` with `stale-…` | it forbids what they allow |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "it says nothing until a response has it"]
 pub struct CacheControl {
     keep: Keep,
     sharing: Sharing,

@@ -1,7 +1,7 @@
 //! Groups of responses (RFC 9875): `Cache-Groups` says which ones a response is in, `Cache-Group-Invalidation` which ones a
 //! change has made invalid.
 
-use super::targeted::{Parser, Value, joined_lines};
+use super::structured::{Parser, Value, joined_lines};
 use http::{HeaderMap, HeaderName};
 
 const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");

@@ -7,7 +7,7 @@
 //!
 //! The value is a List of Structured Fields (RFC 9651 §3.1), one member for each cache, the last nearest to the client.
 
-use super::targeted::{Parser, Value, is_token_char, joined_lines};
+use super::structured::{Parser, Value, is_token_char, joined_lines};
 use http::{HeaderMap, HeaderValue, header::CACHE_STATUS};
 use std::fmt::{self, Write};
 
@@ -16,6 +16,7 @@ use std::fmt::{self, Write};
 /// `hit` and `fwd` exclude each other (§2.1), so with `hit` no `fwd` is written; and `fwd-status`, `stored` and
 /// `collapsed` mean something beside `fwd` only (§2.3, §2.5, §2.6) and are written only there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CacheStatus<'a> {
     /// The cache. Written as a Token if it is one, else as a String.
     pub name: &'a str,
@@ -83,6 +84,7 @@ impl fmt::Display for CacheStatus<'_> {
 
 /// Why a request went forward, from most to least specific (RFC 9211 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Forward {
     /// The cache was configured not to handle the request.
     Bypass,
@@ -126,6 +128,7 @@ impl fmt::Display for Forward {
 
 /// What one cache did, as read from a response (RFC 9211 §2). A parameter that has another type than there is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Member {
     /// The request was satisfied by the cache (§2.1).
     pub hit: bool,

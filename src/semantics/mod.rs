@@ -40,6 +40,7 @@ pub mod precondition;
 pub mod range;
 pub mod reuse;
 pub mod storable;
+mod structured;
 pub mod target;
 pub mod targeted;
 pub mod validation;

@@ -10,7 +10,7 @@
 //! would be the same; here they differ. Two queries that are equivalent here are so by the draft; the reverse holds for
 //! queries that are valid UTF-8.
 
-use super::targeted::{Parser, Value, joined_lines};
+use super::structured::{Parser, Value, joined_lines};
 use http::{HeaderMap, HeaderName};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 use std::borrow::Cow;

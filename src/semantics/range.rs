@@ -14,6 +14,7 @@ use std::ops::Range;
 
 /// How much work a request for ranges may cause (RFC 9110 §17.15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RangeLimits {
     /// The most parts a request may ask for, before overlapping ones are joined. A request for more gets the whole.
     pub max_parts: usize,

@@ -10,6 +10,7 @@ use std::time::Duration;
 /// The moments in the life of a stored response, worked out once when it is stored, so that each later decision is a
 /// few comparisons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Lifespan {
     /// When its age was zero.
     pub born: Timestamp,
@@ -250,6 +251,67 @@ mod tests {
         let lasting = asks(RequestDirectives { min_fresh: Some(Duration::from_secs(20)), ..base });
         assert_eq!(fresh.reuse(lasting.as_ref(), after(40)), Reuse::Fresh);
         assert_eq!(fresh.reuse(lasting.as_ref(), after(41)), Reuse::Validate(Why::Request));
+    }
+
+    #[test]
+    fn a_limit_to_staleness_holds_for_refreshes_and_errors() {
+        let within = |secs| {
+            let max_stale = Some(MaxStale::Within(Duration::from_secs(secs)));
+            asks(RequestDirectives { max_stale, ..RequestDirectives::default() })
+        };
+        let life = span(10, 30, 300);
+        assert_eq!(life.reuse(within(5).as_ref(), after(15)), Reuse::WhileRevalidating);
+        assert_eq!(life.reuse(within(5).as_ref(), after(16)), Reuse::Validate(Why::Request));
+        let nothing = asks(RequestDirectives::default());
+        assert_eq!(life.reuse(nothing.as_ref(), after(16)), Reuse::WhileRevalidating);
+        assert!(life.allows_error(within(5).as_ref(), after(15)) && !life.allows_error(within(5).as_ref(), after(16)));
+        assert!(life.allows_error(nothing.as_ref(), after(16)));
+        let stale_if_error = Some(Duration::from_secs(20));
+        let stated = asks(RequestDirectives { stale_if_error, ..RequestDirectives::default() });
+        let short = span(10, 0, 0);
+        assert!(short.allows_error(stated.as_ref(), after(29)) && !short.allows_error(stated.as_ref(), after(30)));
+    }
+
+    #[test]
+    fn max_stale_adds_to_max_age() {
+        let young = |max_stale| {
+            let max_age = Some(Duration::from_secs(5));
+            asks(RequestDirectives { max_age, max_stale, ..RequestDirectives::default() })
+        };
+        let within = young(Some(MaxStale::Within(Duration::from_secs(3))));
+        let any = young(Some(MaxStale::Any));
+        let life = span(60, 0, 0);
+        assert_eq!(life.reuse(within.as_ref(), after(8)), Reuse::Fresh);
+        assert_eq!(life.reuse(within.as_ref(), after(9)), Reuse::Validate(Why::Request));
+        assert_eq!(life.reuse(any.as_ref(), after(59)), Reuse::Fresh);
+        let strict = Lifespan { never_stale: true, ..life };
+        for request in [within, any] {
+            assert_eq!(strict.reuse(request.as_ref(), after(5)), Reuse::Fresh);
+            assert_eq!(strict.reuse(request.as_ref(), after(6)), Reuse::Validate(Why::Request));
+        }
+    }
+
+    #[test]
+    fn a_life_that_is_cut_short_keeps_its_windows() {
+        let life = span(60, 30, 300);
+        assert_eq!(life.ended_at(after(60)), life);
+        assert_eq!(life.ended_at(after(61)), life);
+        assert_eq!(life.ended_at(after(10)), span(10, 30, 300));
+    }
+
+    #[test]
+    fn what_is_asked_of_a_life() {
+        let life = span(60, 30, 300);
+        assert!(life.is_fresh(after(59)) && !life.is_fresh(after(60)) && !life.is_fresh(after(61)));
+        assert_eq!((life.said(after(10)), life.said(after(70))), ((10, 50), (70, -10)));
+        let strict = Lifespan { never_stale: true, ..life };
+        assert!(strict.is_usable(after(59)) && !strict.is_usable(after(60)) && !strict.is_usable(after(61)));
+        let validated = Lifespan { always_validate: true, ..life };
+        assert!(!validated.is_usable(after(0)));
+        for (life, never) in [(validated, true), (span(0, 0, 9), true), (span(0, 1, 0), false), (span(1, 0, 0), false)]
+        {
+            assert_eq!(life.is_never_shared(), never, "{life:?}");
+        }
     }
 
     proptest! {

@@ -13,6 +13,9 @@
 //! 7. Freshness is asked for: by the response, by the policy, or, where allowed, by heuristic.
 //! 8. It is of use later: it has a lifetime left, or a validator, or may be served stale.
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     cache_control::ResponseDirectives,
     date::Timestamp,
@@ -30,6 +33,7 @@ use std::{fmt, time::Duration};
 
 /// What the operator says about storing, as far as the standard leaves it open.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct StoreRules {
     /// The lifetime of a response that states none, for the statuses of [`StoreRules::default_statuses`].
     pub default_lifetime: Option<Duration>,
@@ -66,6 +70,7 @@ pub enum SetCookie {
 
 /// What of the request matters for storing the response.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct StoreRequest {
     /// It carried credentials (`Authorization` and what the policy lists), and the cache is shared between users.
     pub credentials: bool,
@@ -77,6 +82,7 @@ pub struct StoreRequest {
 
 /// A response that may be stored, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Storable {
     /// The freshness lifetime.
     pub lifetime: Duration,
@@ -309,7 +315,7 @@ impl Storable {
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: &'static [Self] = &[
         Self::Status,
         Self::MustUnderstand,
         Self::NoStore,
@@ -350,135 +356,5 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http::HeaderValue;
-
-    const NOW: Timestamp = Timestamp::from_unix_millis(1_800_000_000_000);
-
-    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
-        fields
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
-            .collect()
-    }
-
-    fn verdict(status: u16, fields: &[(&'static str, &str)], rules: &StoreRules) -> Result<u64, Refusal> {
-        let status = StatusCode::from_u16(status).unwrap();
-        let request = StoreRequest::default();
-        storable(request, status, &headers(fields), rules, NOW, Duration::ZERO).map(|yes| yes.lifetime.as_secs())
-    }
-
-    fn minute() -> StoreRules {
-        StoreRules { default_lifetime: Some(Duration::from_secs(60)), ..StoreRules::default() }
-    }
-
-    #[test]
-    fn a_default_lifetime_covers_the_statuses_that_describe_the_resource() {
-        let covered = [200, 203, 204, 300, 301, 308, 404, 410];
-        for status in 200..600 {
-            let expected = match status {
-                206 | 304 | 406 | 412 | 416 => Err(Refusal::Status),
-                _ if covered.contains(&status) => Ok(60),
-                _ => Err(Refusal::NoLifetime),
-            };
-            assert_eq!(verdict(status, &[], &minute()), expected, "{status}");
-        }
-    }
-
-    #[test]
-    fn a_stated_lifetime_covers_every_complete_status() {
-        for status in 200..600 {
-            let single = matches!(status, 206 | 304 | 406 | 412 | 416);
-            let expected = if single { Err(Refusal::Status) } else { Ok(5) };
-            assert_eq!(verdict(status, &[("cache-control", "max-age=5")], &minute()), expected, "{status}");
-        }
-    }
-
-    #[test]
-    fn must_understand_needs_a_known_status_and_silences_no_store() {
-        let fields = [("cache-control", "max-age=5, must-understand, no-store")];
-        assert_eq!(verdict(200, &fields, &minute()), Ok(5));
-        assert_eq!(verdict(299, &fields, &minute()), Err(Refusal::MustUnderstand));
-        assert_eq!(verdict(599, &fields, &minute()), Err(Refusal::MustUnderstand));
-    }
-
-    #[test]
-    fn prohibitions_hold_even_where_the_policy_overrides() {
-        let rules = StoreRules { override_response: true, ..minute() };
-        for (field, value, refusal) in [
-            ("cache-control", "no-store", Refusal::NoStore),
-            ("cache-control", "private", Refusal::Private),
-            ("cache-control", "private=\"x\", max-age=5", Refusal::Private),
-            ("cache-control", "max-age=x", Refusal::MalformedDirectives),
-            ("set-cookie", "a=b", Refusal::SetCookie),
-            ("vary", "*", Refusal::Vary(VaryRefusal::Star)),
-            ("content-type", "Text/Event-Stream; charset=utf-8", Refusal::EventStream),
-            ("cache-control", "no-cache", Refusal::Useless),
-            ("connection", "close, Vary", Refusal::Connection),
-        ] {
-            assert_eq!(verdict(200, &[(field, value)], &rules), Err(refusal), "{field}: {value}");
-        }
-        assert_eq!(verdict(200, &[("cache-control", "max-age=5")], &rules), Ok(60), "lifetimes it does override");
-        assert_eq!(verdict(200, &[("cache-control", "max-age=5")], &minute()), Ok(5));
-    }
-
-    #[test]
-    fn without_a_policy_nothing_is_stored_unasked() {
-        assert_eq!(verdict(200, &[], &StoreRules::default()), Err(Refusal::NoLifetime));
-        assert_eq!(verdict(200, &[("etag", "\"a\"")], &StoreRules::default()), Err(Refusal::NoLifetime));
-    }
-
-    #[test]
-    fn a_stale_arrival_needs_a_use() {
-        let none = StoreRules::default();
-        assert_eq!(verdict(200, &[("cache-control", "max-age=0")], &none), Err(Refusal::Useless));
-        assert_eq!(verdict(200, &[("cache-control", "max-age=0"), ("etag", "\"a\"")], &none), Ok(0));
-        assert_eq!(verdict(200, &[("cache-control", "max-age=0, stale-while-revalidate=9")], &none), Ok(0));
-        assert_eq!(verdict(200, &[("cache-control", "no-cache"), ("etag", "\"a\"")], &none), Ok(0));
-    }
-
-    #[test]
-    fn credentials_need_leave() {
-        let request = StoreRequest { credentials: true, ..StoreRequest::default() };
-        let verdict = |directives: &str| {
-            let fields = headers(&[("cache-control", directives)]);
-            storable(request, StatusCode::OK, &fields, &minute(), NOW, Duration::ZERO).map(|_| ())
-        };
-        assert_eq!(verdict("max-age=600"), Err(Refusal::Credentials));
-        for leave in ["public, max-age=600", "s-maxage=600", "max-age=600, must-revalidate"] {
-            assert_eq!(verdict(leave), Ok(()), "{leave}");
-        }
-    }
-
-    #[test]
-    fn a_coded_response_is_kept_apart_by_accept_encoding() {
-        let fields = headers(&[("content-encoding", "gzip"), ("vary", "x-a, Accept")]);
-        let verdict =
-            storable(StoreRequest::default(), StatusCode::OK, &fields, &minute(), NOW, Duration::ZERO).unwrap();
-        assert_eq!(verdict.nominated, ["accept", "accept-encoding", "x-a"]);
-    }
-
-    #[test]
-    fn stale_windows_follow_the_response_and_its_prohibitions() {
-        let rules = StoreRules {
-            stale_while_revalidate: Duration::from_secs(30),
-            stale_if_error: Duration::from_secs(300),
-            ..minute()
-        };
-        let windows = |directives: &str| {
-            let fields = headers(&[("cache-control", directives)]);
-            let yes = storable(StoreRequest::default(), StatusCode::OK, &fields, &rules, NOW, Duration::ZERO).unwrap();
-            (yes.stale_while_revalidate.as_secs(), yes.stale_if_error.as_secs())
-        };
-        assert_eq!(windows("max-age=1"), (30, 300));
-        assert_eq!(windows("max-age=1, stale-while-revalidate=5, stale-if-error=0"), (5, 0));
-        for strict in ["must-revalidate", "proxy-revalidate", "s-maxage=1"] {
-            assert_eq!(windows(&format!("max-age=1, {strict}")), (0, 0), "{strict}");
-        }
     }
 }

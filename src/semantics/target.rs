@@ -204,7 +204,7 @@ fn lower_case(scheme: &str) -> &str {
 
 /// A byte of a host in lower case, if a host of such bytes alone says what it is: without port, and without brackets.
 /// Else zero.
-pub const PLAIN_HOST: [u8; 256] = {
+pub(crate) const PLAIN_HOST: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {

@@ -95,12 +95,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Takes the lease of this name, unless somebody has it; it ends after `ttl`, or when it is released. True if it was taken. A
     /// store that only one process uses need not do anything: those of one process wait for each other anyway.
-    fn lease<'a>(&'a self, _name: &'a StoreKey, _token: &'a [u8], _ttl: Duration) -> StoreFuture<'a, bool> {
+    fn lease<'a>(&'a self, name: &'a StoreKey, token: &'a [u8], ttl: Duration) -> StoreFuture<'a, bool> {
+        let _ = (name, token, ttl);
         StoreFuture::ready(Ok(true))
     }
 
     /// Gives the lease of this name back, if it was taken with this token, and is not another's by now.
-    fn release<'a>(&'a self, _name: &'a StoreKey, _token: &'a [u8]) -> StoreFuture<'a, ()> {
+    fn release<'a>(&'a self, name: &'a StoreKey, token: &'a [u8]) -> StoreFuture<'a, ()> {
+        let _ = (name, token);
         StoreFuture::ready(Ok(()))
     }
 
@@ -209,6 +211,18 @@ impl StoreKey {
     }
 }
 
+impl AsRef<str> for StoreKey {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StoreKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl<'a, T> StoreFuture<'a, T> {
     /// What is known at once.
     pub fn ready(result: Result<T, StoreError>) -> Self {
@@ -242,7 +256,7 @@ impl<T> fmt::Debug for StoreFuture<'_, T> {
 
 impl StoreError {
     /// Its name in statistics and logs.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
             Self::Unreachable => "unreachable",

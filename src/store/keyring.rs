@@ -29,6 +29,7 @@ use zeroize::Zeroize;
 /// Each key should be 32 random bytes. They are wiped from memory when the last clone of the ring is dropped; what the caller
 /// keeps of them is the caller's to wipe.
 #[derive(Clone)]
+#[must_use = "nothing is encrypted until a cache has it"]
 pub struct KeyRing(Arc<Ring>);
 
 /// Why a key cannot be in a [`KeyRing`].

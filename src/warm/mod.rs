@@ -1,4 +1,5 @@
-//! Warming: asking the application for what will be wanted, before anybody waits for it.
+//! Warming: asking the application for what will be wanted, before anybody waits for it. It sends requests like anybody's,
+//! and puts nothing into a cache itself.
 
 mod hottest;
 mod plan;

@@ -25,6 +25,7 @@ use std::fmt;
 /// host, and what else the policy keys on. It is made as HTTP/1.1 brings it: path and query as the target, and a `Host`.
 /// What is wrong with it shows in the report as a failure.
 #[derive(Clone)]
+#[must_use = "nothing is asked until a `Warmer` has it"]
 pub struct WarmRequest {
     target: String,
     made: Result<Parts, String>,

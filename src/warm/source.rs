@@ -23,6 +23,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 /// # let _ = warmer;
 /// ```
 #[derive(Clone)]
+#[must_use = "nothing is asked until a `Warmer` has it"]
 pub struct WarmSource {
     kind: Kind,
     identities: Option<Arc<[Identity]>>,

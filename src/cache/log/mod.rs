@@ -5,12 +5,10 @@
 
 use super::{Cache, Inner, LogCounts};
 use crate::{
-    invalidation::{
-        Batch, Draft, Epoch, Heading, Journal, Line, NodeId, Positions, RecordId, Selector, Seq, Stamp, Step, wire,
-    },
+    invalidation::{Batch, Epoch, Heading, Positions, RecordId, Selector, Seq, Stamp, Step, wire},
     random,
     semantics::date::Timestamp,
-    store::StoreError,
+    store::{Draft, Journal, Line, NodeId, StoreError},
     timer,
 };
 use std::{

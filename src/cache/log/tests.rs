@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     Cache, Selector,
     clock::Clock,
-    invalidation::{Heading, Reading},
-    store::StoreFuture,
+    invalidation::Heading,
+    store::{Reading, StoreFuture},
 };
 use std::sync::atomic::AtomicU64;
 

@@ -53,6 +53,7 @@ use std::{
 ///
 /// Two values of one name must be of one type and say the same of themselves: where they do not, the one that comes later
 /// is not kept, and says so in the log. [`Cache::declare`] tells at start.
+#[must_use = "nothing is done until a cache is asked for it"]
 pub struct Value<T> {
     pub(super) kind: Kind<T>,
     scope: ValueScope,

@@ -6,7 +6,10 @@ use super::{
     records::{Begun, Records},
     shelf::Shelf,
 };
-use crate::invalidation::{Draft, Epoch, NodeId, Reading, RecordId};
+use crate::{
+    invalidation::{Epoch, RecordId},
+    store::{Draft, NodeId, Reading},
+};
 use rusqlite::Connection;
 use std::{
     path::Path,

@@ -2,8 +2,8 @@
 
 use super::{database::Fault, engine::Engine, link::Link};
 use crate::{
-    invalidation::{Draft, Epoch, Journal, NodeId, Reading, RecordId},
-    store::{StoreError, StoreFuture},
+    invalidation::{Epoch, RecordId},
+    store::{Draft, Journal, NodeId, Reading, StoreError, StoreFuture},
     timer,
 };
 use std::{sync::Arc, time::Duration};

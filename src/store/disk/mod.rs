@@ -16,8 +16,8 @@ mod store;
 mod tests;
 mod values;
 
-use super::Store;
-use crate::{ConfigError, invalidation::Journal, timer};
+use super::{Journal, Store};
+use crate::{config_error::ConfigError, timer};
 use eras::Home;
 use journal::DiskJournal;
 use link::Link;

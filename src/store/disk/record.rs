@@ -1,6 +1,9 @@
 //! A record of the log as it is kept, with a seal over it and all before it.
 
-use crate::invalidation::{Draft, Epoch, Heading, Line, NodeId, RecordId};
+use crate::{
+    invalidation::{Epoch, Heading, RecordId},
+    store::{Draft, Line, NodeId},
+};
 use rusqlite::Row;
 
 /// A record, or the beginning of an epoch.

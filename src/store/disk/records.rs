@@ -6,8 +6,9 @@ use super::{
     shelf::{closed, lock, set_aside},
 };
 use crate::{
-    invalidation::{Draft, Epoch, NodeId, Reading, RecordId},
+    invalidation::{Epoch, RecordId},
     random,
+    store::{Draft, NodeId, Reading},
     sync::Mutex,
 };
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};

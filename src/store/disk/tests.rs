@@ -4,7 +4,10 @@ use super::{
     database::Fault,
     records::{KEPT, Records},
 };
-use crate::invalidation::{Draft, Line, NodeId, RecordId};
+use crate::{
+    invalidation::RecordId,
+    store::{Draft, Line, NodeId},
+};
 use std::{fs, path::PathBuf};
 
 struct Scratch(PathBuf);

@@ -1,6 +1,6 @@
 //! Where a server is, read from a URL.
 
-use crate::ConfigError;
+use crate::config_error::ConfigError;
 use percent_encoding::percent_decode_str;
 use std::fmt;
 

@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     hex::hex,
-    invalidation::{Draft, Epoch, Heading, Journal, Line, NodeId, Reading, RecordId},
+    invalidation::{Epoch, Heading, RecordId},
     random,
     semantics::date::Timestamp,
-    store::{StoreError, StoreFuture},
+    store::{Draft, Journal, Line, NodeId, Reading, StoreError, StoreFuture},
 };
 use redis::{Value, cmd};
 use std::{

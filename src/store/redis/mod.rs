@@ -23,8 +23,8 @@ mod tests;
 mod tls;
 mod tracking;
 
-use super::{Store, StoreError, Teller};
-use crate::{ConfigError, invalidation::Journal};
+use super::{Journal, Store, StoreError, Teller};
+use crate::config_error::ConfigError;
 use address::{Address, Url};
 use breaker::Limits;
 use dial::{Dialer, Login};

@@ -1,7 +1,7 @@
 //! What others in the crate need of it. What the store promises is tested in `tests/redis`.
 
 use super::{Redis, link::Script};
-use crate::{ConfigError, StoreError, StoreKey};
+use crate::{StoreError, StoreKey, config_error::ConfigError};
 use larder_redis_tests::{Cluster, Proxy, Server, until};
 use redis::{Cmd, Value, cmd};
 use std::{sync::Arc, time::Duration};

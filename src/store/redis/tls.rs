@@ -9,7 +9,7 @@ pub(super) use off::Tls;
 #[cfg(feature = "redis-tls")]
 mod on {
     use crate::{
-        ConfigError,
+        config_error::ConfigError,
         store::redis::{dial::Refusal, fault::Fault},
     };
     use std::{

@@ -1,10 +1,7 @@
 //! Where the records of a shared log are kept.
 
-use super::{
-    positions::Heading,
-    stamp::{Epoch, RecordId},
-};
-use crate::store::StoreFuture;
+use super::StoreFuture;
+use crate::invalidation::{Epoch, Heading, RecordId};
 use std::{fmt, time::Duration};
 
 /// Keeps the records of a shared log, in one order for all who write and read it.
@@ -32,7 +29,7 @@ pub(crate) struct NodeId(pub(crate) [u8; 8]);
 pub(crate) struct Draft {
     /// Its number among those of its node.
     pub(crate) own: u64,
-    /// What it selects, as [`wire`](super::wire) writes it.
+    /// What it selects, as [`wire`](crate::invalidation::wire) writes it.
     pub(crate) text: String,
 }
 

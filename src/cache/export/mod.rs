@@ -11,8 +11,19 @@ pub(crate) use prometheus::prometheus_of;
 use crate::{
     cache::{Cache, LogCounts, PolicyKind, PolicyMetrics, Stats, StoreCounts},
     policy::Objective,
-    tally::{Counts, Latency},
+    tally::{Counts, Latency, Watch},
 };
+
+/// Who hears of what a cache does, whatever the application says.
+#[cfg(feature = "metrics")]
+pub(super) fn watched(watch: Watch) -> Watch {
+    watch.with(facade::Times)
+}
+
+#[cfg(not(feature = "metrics"))]
+pub(super) fn watched(watch: Watch) -> Watch {
+    watch
+}
 
 /// A series: its name, and what it is.
 type Series = (&'static str, &'static str);
