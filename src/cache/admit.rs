@@ -243,7 +243,7 @@ pub(crate) fn admit_with_content(
         facts.0 |= Facts::CREDENTIALS.0;
     }
     let mut key = KeyBuf::default();
-    let hosts = parts.headers.get_all(HOST).iter().fold(Hosts::None, Hosts::and);
+    let hosts = Hosts::of(&parts.headers);
     write_key(rules, parts, Some(content), &mut facts, hosts, &|| now, &mut key).map(|()| (key, facts))
 }
 

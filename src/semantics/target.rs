@@ -33,6 +33,11 @@ pub enum Hosts<'a> {
 }
 
 impl<'a> Hosts<'a> {
+    /// Those of these fields.
+    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+        headers.get_all(HOST).iter().fold(Self::None, Self::and)
+    }
+
     /// With another one.
     #[must_use]
     pub fn and(self, host: &'a HeaderValue) -> Self {
@@ -91,8 +96,7 @@ impl<'a> Target<'a> {
     /// The target URI of a request with this request target and these fields. `scheme` is what the connection tells,
     /// used when the request target has none.
     pub fn of(uri: &'a Uri, headers: &'a HeaderMap, scheme: Option<&'a Scheme>) -> Result<Self, Ambiguous> {
-        let hosts = headers.get_all(HOST).iter().fold(Hosts::None, Hosts::and);
-        Self::at(Asked { uri, hosts, scheme })
+        Self::at(Asked { uri, hosts: Hosts::of(headers), scheme })
     }
 
     /// The same, where the `Host` fields have been looked for.
