@@ -129,6 +129,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn parcel(&self, kind: Kind, body: Bytes) -> Result<Parcel, Fault> {
+        self.has_none_but(|tag| tag != VARIANTS)?;
         let facts = self.facts(kind)?;
         Ok(Parcel {
             kind,
@@ -157,6 +158,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn signpost(&self) -> Result<Signpost, Fault> {
+        self.has_none_but(|tag| matches!(tag, KEY | NOMINATED | VARIANTS))?;
         let digests = |field: &[u8]| {
             let (digests, rest) = field.as_chunks();
             rest.is_empty().then(|| digests.to_vec())
@@ -166,6 +168,12 @@ impl<'a> Fields<'a> {
             nominated: self.map(NOMINATED, "nominated", read_names)?.unwrap_or_default(),
             variants: self.map(VARIANTS, "variants", digests)?.ok_or(Fault::Field("variants"))?,
         })
+    }
+
+    /// A field that its kind does not have, and that must not be skipped, is as one that is not known.
+    fn has_none_but(&self, known: impl Fn(u8) -> bool) -> Result<(), Fault> {
+        let strange = (KEY..=VARIANTS).any(|tag| self.find(tag).is_some() && !known(tag));
+        if strange { Err(Fault::Newer("field")) } else { Ok(()) }
     }
 
     fn find(&self, tag: u8) -> Option<&'a [u8]> {

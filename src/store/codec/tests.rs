@@ -176,3 +176,19 @@ fn signposts_have_no_body() {
     bytes.push(b'x');
     assert_eq!(plain().open(fuzzing::mend(&bytes).into(), &place()).unwrap_err(), Fault::Field("body"));
 }
+
+#[test]
+fn a_field_of_another_kind_is_as_one_that_is_not_known() {
+    let open = |flags, tags: &[u8]| {
+        let mut out = Writer(Vec::new());
+        let empty = |out: &mut Writer| tags.iter().try_for_each(|tag| out.field(*tag, |_| Ok(())));
+        Frame::write(&mut out, flags, empty, b"", 0).unwrap();
+        plain().open(out.0.into(), &place()).map(|_| ())
+    };
+    let (key, size, nominated, variants, browser) = (1, 2, 6, 11, 128);
+    assert_eq!(open(Flags::SIGNPOST, &[key, variants, browser]), Ok(()));
+    for tag in (size..variants).filter(|tag| *tag != nominated) {
+        assert_eq!(open(Flags::SIGNPOST, &[key, tag]), Err(Fault::Newer("field")), "{tag}");
+    }
+    assert_eq!(open(Flags::RESPONSE, &[key, variants]), Err(Fault::Newer("field")));
+}
