@@ -7,11 +7,12 @@
 //! Lock order: a shard of the table, then the state of one flight. Wakers are called under neither.
 
 use crate::sync::{Mutex, MutexGuard};
+use rapidhash::quality::RandomState;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     future::Future,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     pin::Pin,
     sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
@@ -23,7 +24,8 @@ pub(crate) struct Flights<K, M, T> {
     hashes: RandomState,
 }
 
-type Shard<K, M, T> = Mutex<HashMap<K, Arc<Flight<M, T>>>>;
+type Shard<K, M, T> = Mutex<Table<K, M, T>>;
+type Table<K, M, T> = HashMap<K, Arc<Flight<M, T>>, RandomState>;
 
 /// One fill that others may wait for.
 pub(crate) struct Flight<M, T> {
@@ -82,7 +84,7 @@ pub(crate) struct Wait<M, T> {
 
 impl<K: Hash + Eq + Clone, M, T: Clone> Flights<K, M, T> {
     pub(crate) fn new(shards: usize) -> Self {
-        Self { shards: (0..shards.max(1)).map(|_| Mutex::default()).collect(), hashes: RandomState::new() }
+        Self { shards: (0..shards.max(1)).map(|_| Mutex::default()).collect(), hashes: RandomState::default() }
     }
 
     /// Joins the flight that is under way for `key` if it `fits`. Without one that does, `meta` starts another in its place:
@@ -120,7 +122,7 @@ impl<K: Hash + Eq + Clone, M, T: Clone> Flights<K, M, T> {
 }
 
 impl<K: Hash + Eq, M, T> Flights<K, M, T> {
-    fn shard(&self, key: &K) -> MutexGuard<'_, HashMap<K, Arc<Flight<M, T>>>> {
+    fn shard(&self, key: &K) -> MutexGuard<'_, Table<K, M, T>> {
         let hash = self.hashes.hash_one(key);
         lock(&self.shards[usize::try_from(hash % self.shards.len() as u64).unwrap_or(0)])
     }

@@ -3,7 +3,7 @@
 //! when it is dropped, which is most of what a hit does.
 
 use super::number::small;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header::CONTENT_LENGTH};
 use std::{
     collections::HashSet,
     hash::BuildHasher,
@@ -27,15 +27,16 @@ impl Values {
 
     /// The value as one that is kept for good, if it is worth that.
     pub(super) fn common(&mut self, name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
-        if value.is_sensitive() {
+        let is_length = *name == CONTENT_LENGTH;
+        if value.is_sensitive() || !(is_length || is_usual(name.as_str())) {
             return None;
         }
         let text = value.to_str().ok()?;
-        let kept = match name.as_str() {
-            "content-length" => small(text.parse().ok()?).filter(|kept| *kept == text),
+        let kept = if is_length {
+            small(text.parse().ok()?).filter(|kept| *kept == text)
+        } else {
             // What has a nonce never comes again.
-            name if is_usual(name) && !text.contains("'nonce-") => self.kept(text),
-            _ => None,
+            Some(text).filter(|text| !text.contains("'nonce-")).and_then(|text| self.kept(text))
         };
         kept.map(HeaderValue::from_static)
     }
@@ -155,7 +156,7 @@ const SEEN: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::header::{CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG};
+    use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG};
 
     #[test]
     fn what_is_kept_is_found_again_and_bounded() {

@@ -6,46 +6,39 @@ use http::{HeaderMap, HeaderValue, header::AGE};
 use smallvec::SmallVec;
 use std::ops::Range;
 
-/// A value of the head that is made.
-enum Piece {
-    Common(HeaderValue),
-    /// Where it stands among those that are the response's own.
-    Own(Range<usize>),
-}
-
 /// The head with its slots, and the body. Values are copied, those of a received message would keep its whole buffer
 /// alive: into one buffer for all that are not [common](Values::common), with a body that is short. So they take one
 /// allocation, and hits count the users of all of it in one place, which has to be got from memory once.
 pub(super) fn served(headers: &HeaderMap, hit: Option<&HeaderValue>, body: Bytes) -> (HeaderMap, Bytes) {
     let served = || headers.iter().filter(|(name, _)| *name != AGE);
-    let (mut own, mut values) = (Vec::new(), Values::new());
-    let pieces: SmallVec<[Piece; 16]> = served()
-        .map(|(name, value)| match values.common(name, value) {
-            Some(value) => Piece::Common(value),
-            None => {
-                own.extend_from_slice(value.as_bytes());
-                Piece::Own(own.len() - value.len()..own.len())
-            }
+    let (mut length, mut values) = (0, Values::new());
+    let commons: SmallVec<[Option<HeaderValue>; 16]> = served()
+        .map(|(name, value)| {
+            let common = values.common(name, value);
+            length += if common.is_none() { value.len() } else { 0 };
+            common
         })
         .collect();
     drop(values);
-    let end = own.len();
+    let end = length;
     let is_short = body.len() <= SHORT;
     // With a byte to spare it is counted from the start, and need not become so in the first clone.
-    own.reserve_exact(1 + if is_short { body.len() } else { 0 });
+    let mut own = Vec::with_capacity(end + 1 + if is_short { body.len() } else { 0 });
+    let own_values = || served().zip(&commons).filter(|(_, common)| common.is_none());
+    own_values().for_each(|((_, value), _)| own.extend_from_slice(value.as_bytes()));
     if is_short {
         own.extend_from_slice(&body);
     }
-    own.shrink_to(own.len() + 1);
     let own = Bytes::from(own);
     let body = if is_short { own.slice(end..) } else { body };
     let mut head = HeaderMap::with_capacity(headers.len() + 2);
     head.insert(AGE, HeaderValue::from_static("0"));
-    for ((name, value), piece) in served().zip(pieces) {
-        let copy = match piece {
-            Piece::Common(value) => value,
-            Piece::Own(place) => slice(&own, place, value),
-        };
+    let mut start = 0;
+    for ((name, value), common) in served().zip(commons) {
+        let copy = common.unwrap_or_else(|| {
+            start += value.len();
+            slice(&own, start - value.len()..start, value)
+        });
         head.append(name, copy);
     }
     if let Some(hit) = hit {

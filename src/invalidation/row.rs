@@ -3,7 +3,7 @@
 use crate::identity::TENANT;
 use percent_encoding::percent_decode_str;
 use smallvec::{SmallVec, smallvec};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::{borrow::Cow, hash::BuildHasher};
 
 /// A row of the ledger: the hash of something that can be invalidated.
 pub(crate) type Row = u64;
@@ -58,30 +58,53 @@ pub(crate) struct RowHasher(rapidhash::quality::RandomState);
 impl RowHasher {
     /// The row of a subject.
     pub(crate) fn row(&self, subject: Subject<'_>, within: Within<'_>) -> Row {
-        let mut hasher = self.0.build_hasher();
-        within.hash(&mut hasher);
+        self.within(self.digest(subject), within)
+    }
+
+    /// What rows of a subject are made of.
+    fn digest(&self, subject: Subject<'_>) -> u64 {
         match subject {
-            Subject::Resource { authority: Some(authority), path, query } => {
-                (0, host(authority)).hash(&mut hasher);
-                hash_target(path, query, &mut hasher);
-            }
-            Subject::Resource { authority: None, path, query } => {
-                1.hash(&mut hasher);
-                hash_target(path, query, &mut hasher);
-            }
-            Subject::Attribute { name, value } => (2, name, value).hash(&mut hasher),
-            Subject::Tag(tag) => (3, tag).hash(&mut hasher),
-            Subject::GlobalTag(tag) => (4, tag).hash(&mut hasher),
-            Subject::Group { authority, name } => (5, authority.map(host), name).hash(&mut hasher),
-            Subject::Policy(name) => (6, name).hash(&mut hasher),
-            Subject::Name(name) => (7, name).hash(&mut hasher),
-            Subject::Value(name) => (8, name).hash(&mut hasher),
-            Subject::TagPrefix(prefix) => (10, prefix).hash(&mut hasher),
-            Subject::GlobalTagPrefix(prefix) => (11, prefix).hash(&mut hasher),
-            Subject::Key(key) => (12, key).hash(&mut hasher),
-            Subject::Everything => 9.hash(&mut hasher),
+            Subject::Resource { authority, path, query } => self.resource(authority, self.target(path, query)),
+            Subject::Attribute { name, value } => self.0.hash_one((2, name, value)),
+            Subject::Tag(tag) => self.0.hash_one((3, tag)),
+            Subject::GlobalTag(tag) => self.0.hash_one((4, tag)),
+            Subject::Group { authority, name } => self.0.hash_one((5, authority.map(host), name)),
+            Subject::Policy(name) => self.0.hash_one((6, name)),
+            Subject::Name(name) => self.0.hash_one((7, name)),
+            Subject::Value(name) => self.0.hash_one((8, name)),
+            Subject::TagPrefix(prefix) => self.0.hash_one((10, prefix)),
+            Subject::GlobalTagPrefix(prefix) => self.0.hash_one((11, prefix)),
+            Subject::Key(key) => self.0.hash_one((12, key)),
+            Subject::Everything => self.0.hash_one(9),
         }
-        hasher.finish()
+    }
+
+    fn resource(&self, authority: Option<&str>, target: u64) -> u64 {
+        match authority {
+            Some(authority) => self.0.hash_one((0, host(authority), target)),
+            None => self.0.hash_one((1, target)),
+        }
+    }
+
+    /// Handlers decode what they are asked for, so a resource is what it decodes to. Two that decode to the same are
+    /// invalidated together.
+    fn target(&self, path: &str, query: Option<&str>) -> u64 {
+        let pairs = query.map(|query| {
+            let mut pairs: SmallVec<[_; 8]> = query
+                .split('&')
+                .map(|pair| match pair.split_once('=') {
+                    None => (decoded(pair), None),
+                    Some((name, value)) => (decoded(name), Some(decoded(value))),
+                })
+                .collect();
+            pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+            pairs
+        });
+        self.0.hash_one((decoded(path), pairs))
+    }
+
+    fn within(&self, digest: u64, within: Within<'_>) -> Row {
+        self.0.hash_one((within, digest))
     }
 
     /// The row of what is keyed on this tenant.
@@ -96,27 +119,30 @@ impl RowHasher {
         subjects: impl IntoIterator<Item = Subject<'a>>,
         keyed: &[(&'a str, &'a str)],
     ) -> Footprint {
-        let mut all: SmallVec<[Subject<'_>; 8]> = smallvec![];
+        let mut all: SmallVec<[u64; 8]> = smallvec![];
         for subject in subjects {
-            all.push(subject);
             match subject {
-                Subject::Resource { authority: Some(_), path, query } => {
-                    all.push(Subject::Resource { authority: None, path, query });
+                Subject::Resource { authority: authority @ Some(_), path, query } => {
+                    let target = self.target(path, query);
+                    all.extend([self.resource(authority, target), self.resource(None, target)]);
                 }
-                Subject::Group { authority: Some(_), name } => all.push(Subject::Group { authority: None, name }),
-                _ => {}
+                Subject::Group { authority: Some(_), name } => {
+                    all.extend([subject, Subject::Group { authority: None, name }].map(|group| self.digest(group)));
+                }
+                _ => all.push(self.digest(subject)),
             }
         }
-        all.extend(keyed.iter().map(|(name, value)| Subject::Attribute { name, value }));
+        all.extend(keyed.iter().map(|(name, value)| self.digest(Subject::Attribute { name, value })));
         let tenants = keyed.iter().filter(|(name, _)| *name == TENANT).map(|(_, value)| Within::Tenant(value));
         let mut withins: SmallVec<[Within<'_>; 2]> = tenants.collect();
         if withins.is_empty() {
             withins.push(Within::Nobody);
-            all.push(Subject::Everything);
+            all.push(self.digest(Subject::Everything));
         }
         withins.push(Within::Anyone);
-        let rows = withins.iter().flat_map(|within| all.iter().map(|subject| self.row(*subject, *within)));
-        let mut rows: Footprint = rows.collect();
+        let mut rows: Footprint = smallvec![];
+        rows.reserve_exact(withins.len() * all.len());
+        rows.extend(withins.iter().flat_map(|within| all.iter().map(|digest| self.within(*digest, *within))));
         // Tags often begin alike.
         rows.sort_unstable();
         rows.dedup();
@@ -126,28 +152,13 @@ impl RowHasher {
 }
 
 /// The scheme is not always known, so a port that is the default of one may be left out elsewhere.
-fn host(authority: &str) -> String {
+fn host(authority: &str) -> Cow<'_, str> {
     let host = authority.strip_suffix(":80").or_else(|| authority.strip_suffix(":443")).unwrap_or(authority);
-    host.to_ascii_lowercase()
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) { host.to_ascii_lowercase().into() } else { host.into() }
 }
 
-/// Handlers decode what they are asked for, so a resource is what it decodes to. Two that decode to the same are
-/// invalidated together.
-fn hash_target(path: &str, query: Option<&str>, hasher: &mut impl Hasher) {
-    let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
-    decoded(path).hash(hasher);
-    let pairs = query.map(|query| {
-        let mut pairs: Vec<_> = query
-            .split('&')
-            .map(|pair| {
-                pair.split_once('=')
-                    .map_or((decoded(pair), None), |(name, value)| (decoded(name), Some(decoded(value))))
-            })
-            .collect();
-        pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
-        pairs
-    });
-    pairs.hash(hasher);
+fn decoded(text: &str) -> Cow<'_, [u8]> {
+    percent_decode_str(text).into()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 use super::{KeyBuf, Part, text::parts};
 use crate::semantics::no_vary_search::SearchVariance;
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{
         PoisonError, RwLock,
@@ -79,7 +80,11 @@ pub(crate) fn write_query(key: &mut KeyBuf, query: Option<&str>, said: Option<&S
 
 impl KeyBuf {
     /// The same key, with the query as it counts by what the response has said.
-    pub(crate) fn with_query(&self, query: Option<&str>, said: Option<&Said>) -> Self {
+    pub(crate) fn with_query(&self, query: Option<&str>, said: Option<&Said>) -> Cow<'_, Self> {
+        // Mostly nothing was said, and nothing is.
+        if said.is_none() && parts(self.as_bytes()).all(|(part, _)| part != Part::Search) {
+            return Cow::Borrowed(self);
+        }
         let mut key = Self::default();
         for (part, value) in parts(self.as_bytes()) {
             if !matches!(part, Part::Query | Part::Search) {
@@ -89,7 +94,7 @@ impl KeyBuf {
                 write_query(&mut key, query, said);
             }
         }
-        key
+        Cow::Owned(key)
     }
 }
 

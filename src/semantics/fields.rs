@@ -2,20 +2,16 @@
 
 use http::{
     HeaderMap, HeaderName,
-    header::{
-        AGE, CACHE_CONTROL, CONNECTION, DATE, ETAG, EXPIRES, LAST_MODIFIED, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-        TE, TRANSFER_ENCODING, UPGRADE, VARY,
-    },
+    header::{AGE, CACHE_CONTROL, CONNECTION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY},
 };
 
 /// The fields that a `Connection` field names, as far as they are field names.
-pub fn connection_nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+pub fn connection_nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
         .filter_map(|element| HeaderName::from_bytes(element.trim_ascii()).ok())
-        .collect()
 }
 
 /// Removes what a stored response must not keep: `Connection` and what it names, and the fields that each connection
@@ -26,17 +22,13 @@ pub fn strip_connection_fields(headers: &mut HeaderMap) {
 
 /// The same, but for those of the named fields that are to be kept.
 pub fn strip_connection_fields_but(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
-    for name in connection_nominated(headers) {
-        if !keep(&name) {
-            headers.remove(name);
-        }
+    // Mostly there is none of them.
+    if !headers.keys().any(|name| CONNECTION_FIELDS.contains(&name.as_str())) {
+        return;
     }
-    for name in [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
-    }
-    for name in ["keep-alive", "proxy-authentication-info", "proxy-connection"] {
-        headers.remove(name);
-    }
+    let named: Vec<_> = connection_nominated(headers).filter(|name| !keep(name)).collect();
+    named.iter().for_each(|name| drop(headers.remove(name)));
+    CONNECTION_FIELDS.iter().for_each(|name| drop(headers.remove(*name)));
 }
 
 /// Whether a name in `Connection` is one that speaks of the connection itself.
@@ -56,7 +48,10 @@ pub fn is_of_the_connection(name: &HeaderName) -> bool {
 
 /// Takes the fields for which the closure says yes out of what `Connection` names.
 pub fn withdraw_nominations(headers: &mut HeaderMap, withdrawn: impl Fn(&HeaderName) -> bool) {
-    let kept: Vec<HeaderName> = connection_nominated(headers).into_iter().filter(|name| !withdrawn(name)).collect();
+    if !connection_nominated(headers).any(|name| withdrawn(&name)) {
+        return;
+    }
+    let kept: Vec<_> = connection_nominated(headers).filter(|name| !withdrawn(name)).collect();
     headers.remove(CONNECTION);
     for name in kept {
         headers.append(CONNECTION, name.into());
@@ -67,12 +62,25 @@ pub fn withdraw_nominations(headers: &mut HeaderMap, withdrawn: impl Fn(&HeaderN
 /// passed on (RFC 9110 §7.6.1), and not to be forgotten either.
 pub fn takes_back_meaning(headers: &HeaderMap, targets: &[HeaderName]) -> bool {
     headers.contains_key(CONNECTION)
-        && connection_nominated(headers).iter().any(|name| {
+        && connection_nominated(headers).any(|name| {
             name.as_str().starts_with("content-")
-                || targets.contains(name)
-                || [AGE, CACHE_CONTROL, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY].contains(name)
+                || targets.contains(&name)
+                || [AGE, CACHE_CONTROL, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY].contains(&name)
         })
 }
+
+/// `Connection`, and what is of one connection whether or not that names it.
+const CONNECTION_FIELDS: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
 
 #[cfg(test)]
 mod tests {

@@ -106,7 +106,7 @@ impl Fill {
     pub(super) fn key_of(&self, answer: &HeaderMap) -> Key {
         let Place { path, query, .. } = &self.place;
         let said = self.cache.searches().learn(path, no_vary_search(answer));
-        Key::from(&self.key.with_query(query.as_deref(), said.as_ref()))
+        Key::from(&*self.key.with_query(query.as_deref(), said.as_ref()))
     }
 
     /// An answer that was to be stored is not. It was complete all the same for these reasons, and ends what it was to

@@ -181,9 +181,9 @@ impl Job {
         let Some(declared) = declared else { return Err(NotStored::WrongLength) };
         let verdict = self.fill.judge(answer.status, &answer.headers, answer.extensions.get(), received)?;
         self.fill.consult(parts, answer)?;
-        let unseen = connection_nominated(&parts.headers);
-        let seen = |name: &HeaderName| self.ask.shared.rules.tells_apart(name);
-        if unseen.iter().any(|name| !seen(name) && verdict.storable.nominated.contains(name)) {
+        let unseen =
+            |name: &HeaderName| verdict.storable.nominated.contains(name) && !self.ask.shared.rules.tells_apart(name);
+        if !verdict.storable.nominated.is_empty() && connection_nominated(&parts.headers).any(|name| unseen(&name)) {
             return Err(NotStored::Connection);
         }
         if declared.is_some_and(|length| length > self.fill.max_body()) {

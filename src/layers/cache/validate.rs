@@ -77,11 +77,10 @@ impl Job {
         self.ask.count(Outcome::Miss);
         let shared = Arc::clone(&self.ask.shared);
         let Shared { cache, rules, .. } = &*shared;
-        let unseen = connection_nominated(&parts.headers);
+        let unseen = |entry: &Entry| connection_nominated(&parts.headers).any(|name| entry.nominated.contains(&name));
         // The service did not see what selected the stored response, if `Connection` names it.
         if response.status() == StatusCode::OK
-            && let Some(entry) =
-                self.ask.stored.clone().filter(|entry| !unseen.iter().any(|name| entry.nominated.contains(name)))
+            && let Some(entry) = self.ask.stored.clone().filter(|entry| !unseen(entry))
         {
             let news = response.headers();
             if !head_agrees(&entry.head, news, entry.body.len() as u64) {

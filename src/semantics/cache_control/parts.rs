@@ -134,12 +134,22 @@ pub(super) fn tokens(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// A character of a token (RFC 9110 §5.6.2).
 pub(in super::super) const fn is_tchar(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
+    TCHARS[byte as usize]
 }
+
+const TCHARS: [bool; 256] = {
+    let mut all = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        all[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+        byte += 1;
+    }
+    all
+};
 
 /// As long as the longest directive known here, `stale-while-revalidate`.
 pub(super) type NameBuffer = [u8; 22];
