@@ -37,6 +37,16 @@ use http::HeaderMap;
 use std::time::Duration;
 
 /// A clock that goes when it is told to.
+///
+/// ```
+/// # use larder::test_util;
+/// # use std::time::Duration;
+/// let (cache, clock) = test_util::cache();
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(3600)); // what `cache` has stored is an hour older now
+/// assert_eq!(clock.now().since(before), Duration::from_secs(3600));
+/// # drop(cache);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ManualClock(Clock);
 
@@ -53,6 +63,19 @@ impl ManualClock {
 }
 
 /// A cache of 64 MiB with a clock of its own, which says in `Cache-Status` all it knows.
+///
+/// ```
+/// # use larder::{Value, test_util};
+/// # use std::time::Duration;
+/// static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared();
+///
+/// let (cache, clock) = test_util::cache();
+/// cache.value(&RATE).put(2650);
+/// clock.advance(Duration::from_secs(59));
+/// assert!(cache.value(&RATE).peek().is_some());
+/// clock.advance(Duration::from_secs(1));
+/// assert!(cache.value(&RATE).peek().is_none());
+/// ```
 pub fn cache() -> (Cache, ManualClock) {
     match cache_with(Cache::builder()) {
         Ok(made) => made,
@@ -61,6 +84,15 @@ pub fn cache() -> (Cache, ManualClock) {
 }
 
 /// A cache as described, with a clock of its own, which says in `Cache-Status` all it knows.
+///
+/// ```
+/// # use larder::{Cache, Policy, test_util};
+/// # use std::time::Duration;
+/// // As the application builds it, but for the clock.
+/// let (cache, clock) = test_util::cache_with(Cache::builder().memory(1 << 20).namespace("shop"))?;
+/// # drop((cache, clock));
+/// # Ok::<(), larder::ConfigError>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -74,6 +106,14 @@ pub fn cache_with(builder: CacheBuilder) -> Result<(Cache, ManualClock), crate::
 /// What a response says this crate did with its request, in one word, for the assertions.
 ///
 /// `hit`, `stale`, `revalidated`, `miss`, `bypass`, or `none` where the response does not say.
+///
+/// ```
+/// # use larder::test_util;
+/// let mut headers = http::HeaderMap::new();
+/// assert_eq!(test_util::outcome(&headers), "none");
+/// headers.insert("cache-status", http::HeaderValue::from_static("larder; hit; ttl=30"));
+/// assert_eq!(test_util::outcome(&headers), "hit");
+/// ```
 pub fn outcome(headers: &HeaderMap) -> &'static str {
     let Some(member) = member(headers, "larder") else { return "none" };
     match &member {
@@ -100,6 +140,24 @@ pub(crate) fn duration() -> impl proptest::strategy::Strategy<Value = Duration> 
 }
 
 /// Asserts that a response came from the cache while fresh. The cache is one of [`test_util`](crate::test_util).
+///
+/// ```
+/// # use axum::{Router, body::Body, http::Request, routing::get};
+/// # use larder::{CacheLayer, Policy, assert_hit, test_util};
+/// # use std::time::Duration;
+/// # use tower::ServiceExt;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let (cache, clock) = test_util::cache();
+/// # let minute = Duration::from_secs(60);
+/// let app: Router =
+///     Router::new().route("/", get(|| async { "home" })).layer(CacheLayer::new(&cache, Policy::fresh_for(minute)));
+/// # let ask = || app.clone().oneshot(Request::get("/").body(Body::empty()).unwrap());
+/// // The first one is stored once it has been read.
+/// axum::body::to_bytes(ask().await.unwrap().into_body(), 100).await.unwrap();
+/// assert_hit!(ask().await.unwrap());
+/// # drop(clock);
+/// # }
+/// ```
 #[macro_export]
 macro_rules! assert_hit {
     ($response:expr) => {
@@ -108,6 +166,23 @@ macro_rules! assert_hit {
 }
 
 /// Asserts that the inner service was asked. The cache is one of [`test_util`](crate::test_util).
+///
+/// ```
+/// # use axum::{Router, body::Body, http::Request, routing::get};
+/// # use larder::{CacheLayer, Policy, assert_miss, test_util};
+/// # use std::time::Duration;
+/// # use tower::ServiceExt;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let (cache, clock) = test_util::cache();
+/// # let minute = Duration::from_secs(60);
+/// let app: Router =
+///     Router::new().route("/", get(|| async { "home" })).layer(CacheLayer::new(&cache, Policy::fresh_for(minute)));
+/// # let ask = || app.clone().oneshot(Request::get("/").body(Body::empty()).unwrap());
+/// axum::body::to_bytes(ask().await.unwrap().into_body(), 100).await.unwrap();
+/// clock.advance(minute);
+/// assert_miss!(ask().await.unwrap());
+/// # }
+/// ```
 #[macro_export]
 macro_rules! assert_miss {
     ($response:expr) => {
@@ -116,6 +191,23 @@ macro_rules! assert_miss {
 }
 
 /// Asserts that a response came from the cache although stale. The cache is one of [`test_util`](crate::test_util).
+///
+/// ```
+/// # use axum::{Router, body::Body, http::Request, routing::get};
+/// # use larder::{CacheLayer, Policy, assert_stale, test_util};
+/// # use std::time::Duration;
+/// # use tower::ServiceExt;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let (cache, clock) = test_util::cache();
+/// # let minute = Duration::from_secs(60);
+/// let policy = Policy::fresh_for(minute).stale_while_revalidate(minute);
+/// let app: Router = Router::new().route("/", get(|| async { "home" })).layer(CacheLayer::new(&cache, policy));
+/// # let ask = || app.clone().oneshot(Request::get("/").body(Body::empty()).unwrap());
+/// axum::body::to_bytes(ask().await.unwrap().into_body(), 100).await.unwrap();
+/// clock.advance(minute);
+/// assert_stale!(ask().await.unwrap());
+/// # }
+/// ```
 #[macro_export]
 macro_rules! assert_stale {
     ($response:expr) => {
@@ -124,6 +216,22 @@ macro_rules! assert_stale {
 }
 
 /// Asserts that the cache took no part. The cache is one of [`test_util`](crate::test_util).
+///
+/// ```
+/// # use axum::{Router, body::Body, http::Request, routing::get};
+/// # use larder::{CacheLayer, Policy, assert_bypass, test_util};
+/// # use std::time::Duration;
+/// # use tower::ServiceExt;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let (cache, clock) = test_util::cache();
+/// # let minute = Duration::from_secs(60);
+/// let policy = Policy::fresh_for(minute).per_tenant(); // and nobody says of which
+/// let app: Router = Router::new().route("/", get(|| async { "home" })).layer(CacheLayer::new(&cache, policy));
+/// # let ask = || app.clone().oneshot(Request::get("/").body(Body::empty()).unwrap());
+/// assert_bypass!(ask().await.unwrap());
+/// # drop(clock);
+/// # }
+/// ```
 #[macro_export]
 macro_rules! assert_bypass {
     ($response:expr) => {
@@ -133,6 +241,26 @@ macro_rules! assert_bypass {
 
 /// Asserts that the inner service was asked whether the stored response still holds, and it does. The cache is one of
 /// [`test_util`](crate::test_util).
+///
+/// ```
+/// # use axum::{Router, body::Body, http::Request, routing::get};
+/// # use larder::{CacheLayer, Policy, ETagLayer, assert_revalidated, test_util};
+/// # use std::time::Duration;
+/// # use tower::ServiceExt;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let (cache, clock) = test_util::cache();
+/// # let minute = Duration::from_secs(60);
+/// // The tag is what the stored response is validated by.
+/// let app: Router = Router::new()
+///     .route("/", get(|| async { "home" }))
+///     .layer(ETagLayer::new())
+///     .layer(CacheLayer::new(&cache, Policy::fresh_for(minute)));
+/// # let ask = || app.clone().oneshot(Request::get("/").body(Body::empty()).unwrap());
+/// axum::body::to_bytes(ask().await.unwrap().into_body(), 100).await.unwrap();
+/// clock.advance(minute);
+/// assert_revalidated!(ask().await.unwrap());
+/// # }
+/// ```
 #[macro_export]
 macro_rules! assert_revalidated {
     ($response:expr) => {

@@ -53,6 +53,18 @@ pub trait Authorize: Send + Sync + 'static {
 }
 
 /// What an [`Authorize`] says, at once or later.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use larder::admin::{Access, Decision};
+///
+/// let known = Decision::now(Some(Access::read_only()));
+/// assert_eq!(known.await, Some(Access::read_only()));
+///
+/// let looked_up = Decision::later(async { None }); // no such session
+/// assert_eq!(looked_up.await, None);
+/// # }
+/// ```
 #[must_use = "futures do nothing unless polled"]
 pub struct Decision<'a>(State<'a>);
 

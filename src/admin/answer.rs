@@ -17,6 +17,18 @@ use std::{
 };
 
 /// The body of an answer: all of it at once.
+///
+/// ```
+/// # use http_body_util::BodyExt;
+/// # use larder::{Cache, admin};
+/// # use tower::ServiceExt;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), std::convert::Infallible> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// let response = admin::health([&cache]).oneshot(http::Request::new(())).await?;
+/// let text = response.into_body().collect().await?.to_bytes();
+/// assert!(text.starts_with(b"{"));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct AdminBody(Option<Bytes>);
 

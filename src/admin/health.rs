@@ -13,6 +13,16 @@ use std::{
 use tower_service::Service;
 
 /// Tells everybody whether caches are well. Made by [`health`](super::health()).
+///
+/// ```
+/// # use larder::{Cache, admin};
+/// # use tower::ServiceExt;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), std::convert::Infallible> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// let response = admin::health([&cache]).oneshot(http::Request::new(())).await?;
+/// assert_eq!(response.status(), 200); // 503 for `?strict`, while a store is away
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a service does nothing until it is mounted"]
 pub struct Health(AdminCaches);

@@ -13,7 +13,7 @@ use crate::{Cache, InvalidateError};
 use http::{Method, request::Parts};
 use http_body::Body;
 use serde_json::{Map, Value, json};
-use std::mem;
+use std::{error::Error, mem};
 
 /// An action under way, and what the trail will say of it.
 #[derive(Debug)]
@@ -164,7 +164,8 @@ impl Acting {
             Err(error) if error.is_unconfirmed() => {
                 "unconfirmed".clone_into(&mut self.note.outcome);
                 told["confirmed"] = json!(false);
-                told["message"] = json!(error.to_string());
+                let why = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                told["message"] = json!(format!("{error}{why}"));
                 Ok(Answer::accepted(&told))
             }
             Err(error) => Err(Failure::impossible(error.to_string())),

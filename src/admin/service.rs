@@ -27,6 +27,21 @@ use tokio::sync::Semaphore;
 use tower_service::Service;
 
 /// The API and its page. Made by [`router`](super::router). Clones are one service.
+///
+/// ```
+/// # use axum::body::Body;
+/// # use larder::{Cache, admin};
+/// # use tower::ServiceExt;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), std::convert::Infallible> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// let admin = admin::router([&cache], admin::Token::new("0f1e2d3c4b5a6978"));
+/// let status = |token: &str| {
+///     http::Request::get("/api/status").header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap()
+/// };
+/// assert_eq!(admin.clone().oneshot(status("a guess")).await?.status(), 401);
+/// assert_eq!(admin.oneshot(status("0f1e2d3c4b5a6978")).await?.status(), 200);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 #[must_use = "a service does nothing until it is mounted"]
 pub struct Admin {
@@ -41,6 +56,8 @@ pub struct Admin {
 }
 
 /// The answer of an [`Admin`] or [`Health`](super::Health), on its way.
+///
+/// [`Admin`] shows one that is awaited.
 #[must_use = "futures do nothing unless polled"]
 pub struct AdminFuture(Pin<Box<dyn Future<Output = Response<AdminBody>> + Send>>);
 

@@ -33,6 +33,19 @@ enum Stage {
 }
 
 /// What came of a [`Cache::shutdown`](crate::Cache::shutdown).
+///
+/// ```
+/// # use larder::Cache;
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let cache = Cache::in_memory(1 << 20);
+/// let ended = cache.shutdown(Duration::from_secs(5)).await;
+/// if ended.aborted > 0 {
+///     eprintln!("{} fills were broken off", ended.aborted);
+/// }
+/// # assert_eq!(ended.aborted, 0);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shutdown {

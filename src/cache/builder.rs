@@ -193,6 +193,16 @@ impl CacheBuilder {
     /// asked for again. Over it a request gets a stale response where stale-if-error allows that, else it waits as long as
     /// [`Policy::wait_limit`] says, then it gets `503 Service Unavailable` with `Retry-After`. A fill counts until the head of
     /// its answer is there, and 5 seconds at most once its client has gone; a resource known to give nothing that can be stored does not count. Default: no limit.
+    ///
+    /// ```
+    /// # use larder::{Cache, Policy};
+    /// # use std::time::Duration;
+    /// // Twenty connections to the database: a request waits for its place for 2 s, and then hears 503.
+    /// let patient = Policy::from_response().wait_limit(Duration::from_secs(2));
+    /// let cache = Cache::builder().fill_limit(20).default_policy(patient).build()?;
+    /// # drop(cache);
+    /// # Ok::<(), larder::ConfigError>(())
+    /// ```
     pub fn fill_limit(mut self, fills: usize) -> Self {
         self.fill_limit = Some(fills);
         self
@@ -288,6 +298,15 @@ impl CacheBuilder {
 
     /// Encrypts what leaves the process for a store, and takes nothing from there that is not encrypted. The log of invalidations is
     /// not encrypted: tags, patterns, tenants and users that selectors name, and the targets of unsafe requests, stand there.
+    ///
+    /// ```
+    /// # use larder::{Cache, KeyRing};
+    /// # fn secret() -> [u8; 32] { [7; 32] }
+    /// let ring = KeyRing::new("2026-11", secret()).expect("its name is a plain word");
+    /// let cache = Cache::builder().encrypt(ring).build()?; // .redis(..) or .disk(..)
+    /// # drop(cache);
+    /// # Ok::<(), larder::ConfigError>(())
+    /// ```
     #[cfg(feature = "encrypt")]
     pub fn encrypt(mut self, ring: KeyRing) -> Self {
         self.codec.ring = Some(ring);

@@ -23,6 +23,16 @@ use std::{collections::BTreeMap, ops::Index, sync::Arc};
 pub struct Caches(Arc<BTreeMap<String, Cache>>);
 
 /// Options of [`Caches`]. Made by [`Caches::builder`].
+///
+/// ```
+/// # use larder::{Cache, Caches};
+/// let caches = Caches::builder().cache("query", Cache::builder()).cache("api", Cache::builder()).build()?;
+/// assert_eq!(caches.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["api", "query"]);
+///
+/// let error = Caches::builder().build().unwrap_err();
+/// assert_eq!(error.to_string(), "no cache was described: add one with cache(name, Cache::builder())");
+/// # Ok::<(), larder::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[must_use = "call `build` to get the caches"]
 pub struct CachesBuilder(Vec<(String, CacheBuilder)>);

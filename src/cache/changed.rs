@@ -17,6 +17,19 @@ use std::{
 use tokio::sync::watch;
 
 /// A change that is about to be told. Made by [`Cache::changed`]; it is told when it is awaited.
+///
+/// ```
+/// # use larder::{Cache, ChangeKind, Value};
+/// # use std::time::Duration;
+/// static HEADS: Value<u32> = Value::named("heads").fresh_for(Duration::from_secs(600)).shared().depends_on(&["People"]);
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// cache.value(&HEADS).put(17);
+/// cache.changed("People").id(4).kind(ChangeKind::Deleted).await?;
+/// assert!(cache.value(&HEADS).peek().is_none());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a change is told when it is awaited"]
 pub struct Changing {
@@ -45,10 +58,33 @@ pub struct Changes {
 }
 
 /// One of several [`Changes`].
+///
+/// ```
+/// # use larder::{Cache, ChangeKind};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// let mut changes = cache.changes();
+/// for id in [17, 18] {
+///     changes.changed("People").tenant(1).id(id).kind(ChangeKind::Created);
+/// }
+/// changes.commit().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct OneChange<'a>(&'a mut Changed);
 
 /// An invalidation that comes again and again. It goes on when this is dropped, as long as the cache is there.
+///
+/// ```
+/// # use larder::{Cache, Selector};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// let rates = cache.invalidate_every(Duration::from_secs(600), Selector::tag("rates"))?;
+/// // The market closes:
+/// rates.stop();
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Schedule(watch::Sender<bool>);
 

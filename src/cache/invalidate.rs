@@ -9,6 +9,18 @@ use crate::{
 use std::{borrow::Cow, slice, time::Duration};
 
 /// What an invalidation did: it is in the log and applied here.
+///
+/// ```
+/// # use larder::{Cache, Selector, Value};
+/// # use std::time::Duration;
+/// # static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared().tags(&["rates"]);
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// cache.value(&RATE).put(2650);
+/// let done = cache.invalidate(Selector::tag("rates").counted()).await?;
+/// assert_eq!(done.entries(), Some(1)); // to count is a look at everything that is stored
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Invalidated {
@@ -16,6 +28,19 @@ pub struct Invalidated {
 }
 
 /// What an invalidation would hit.
+///
+/// ```
+/// # use larder::{Cache, Selector, Value};
+/// # use std::time::Duration;
+/// # static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared().tags(&["rates"]);
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// cache.value(&RATE).put(2650);
+/// let hit = cache.preview(&Selector::tag("rates")).await?;
+/// assert_eq!((hit.entries, hit.stored_entries), (1, 0)); // there are no stores behind this cache
+/// assert!(cache.value(&RATE).peek().is_some(), "it was only asked");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Preview {
@@ -203,7 +228,7 @@ impl Cache {
 async fn confirmed(receipt: Receipt) -> Result<(), InvalidateError> {
     match timer::within(CONFIRM, receipt).await {
         Some(Ok(Ok(()))) => Ok(()),
-        Some(Ok(Err(error))) => Err(InvalidateError::unconfirmed(error.to_string())),
+        Some(Ok(Err(error))) => Err(InvalidateError::unwritten(error)),
         // The task that sends has ended with its runtime, or it takes too long.
         Some(Err(_)) => Err(InvalidateError::unconfirmed("the cache is shutting down")),
         None => Err(InvalidateError::unconfirmed(format!("no answer within {CONFIRM:?}"))),

@@ -216,6 +216,16 @@ impl Cache {
 
     /// Drops everything held in memory; what stores hold is found there again. Responses that are being made are not affected;
     /// [`Selector::everything`](crate::Selector::everything) catches those.
+    ///
+    /// ```
+    /// # use larder::{Cache, Value};
+    /// # use std::time::Duration;
+    /// # static PRICE: Value<u32> = Value::named("price").fresh_for(Duration::from_secs(60)).shared();
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// cache.value(&PRICE).put(2650);
+    /// cache.clear();
+    /// assert!(cache.value(&PRICE).peek().is_none());
+    /// ```
     pub fn clear(&self) {
         self.0.memory.clear();
     }

@@ -88,11 +88,12 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or is not right: the error names the file, the line, the key, what was given and what would
-    /// be right. Every policy is checked against the caches that it is for.
+    /// If it cannot be read ([`is_absent`](ConfigError::is_absent): there is none), or is not right: the error names the
+    /// file, the line, the key, what was given and what would be right. Every policy is checked against the caches that it
+    /// is for.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let file = path.as_ref().display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::new(format!("{file}: {error}")))?;
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(&file, &error))?;
         Self::read(Some(&file), &text, &|name| std::env::var(name))
     }
 

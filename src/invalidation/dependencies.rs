@@ -48,6 +48,21 @@ enum Dependent {
 type SelectorsOf = Arc<dyn Fn(Changed) -> Pin<Box<dyn Future<Output = Vec<Selector>> + Send>> + Send + Sync>;
 
 /// Something that has changed.
+///
+/// ```
+/// # use larder::{Cache, ChangeKind, Changed, Dependencies, Selector};
+/// async fn of_a_row(changed: Changed) -> Vec<Selector> {
+///     match (changed.kind(), changed.id()) {
+///         (ChangeKind::Created, _) => vec![Selector::tag("people:lists")],
+///         (_, Some(id)) => vec![Selector::resource(format!("/people/{id}")), Selector::tag("people:lists")],
+///         (_, None) => vec![Selector::pattern("/people*")],
+///     }
+/// }
+///
+/// let cache = Cache::builder().dependencies(Dependencies::new().selectors("People", of_a_row)).build()?;
+/// # let _ = cache;
+/// # Ok::<(), larder::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Changed {
     name: Cow<'static, str>,
@@ -57,6 +72,18 @@ pub struct Changed {
 }
 
 /// How something has changed.
+///
+/// ```
+/// # use larder::{Cache, ChangeKind};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::InvalidateError> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// cache.changed("People").id(17).kind(ChangeKind::Deleted).await?;
+/// cache.changed("People").id(18).await?; // updated
+/// assert_eq!(ChangeKind::default(), ChangeKind::Updated);
+/// # Ok(()) }
+/// ```
+///
+/// A closure of the [`Dependencies`] can tell them apart, by [`Changed::kind`]; tags and names do not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ChangeKind {

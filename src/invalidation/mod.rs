@@ -7,6 +7,7 @@
 
 mod ban;
 mod dependencies;
+mod error;
 mod ledger;
 mod positions;
 mod row;
@@ -19,10 +20,11 @@ mod tests;
 pub(crate) mod wire;
 
 pub use dependencies::{ChangeKind, Changed, Dependencies};
+pub use error::InvalidateError;
 pub(crate) use ledger::{Batch, Checked, Claim, Culprits, Force, Ledger, Limits, Seq, Standing};
 pub(crate) use positions::{Heading, Positions, Step};
 pub(crate) use row::{Footprint, RowHasher, Subject, Within};
+pub use selector::Selector;
 pub(crate) use selector::key_digest;
-pub use selector::{InvalidateError, Selector};
 pub(crate) use stamp::{Epoch, RecordId, Stamp};
 pub use tags::{Invalidates, Tags};

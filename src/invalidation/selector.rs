@@ -1,6 +1,7 @@
 //! What an invalidation is about.
 
 use super::{
+    InvalidateError,
     ban::What as Banned,
     ledger::{Batch, Force, Record},
     row::{Row, RowHasher, Subject, Within},
@@ -67,26 +68,6 @@ pub(super) enum Narrowed {
     Anyone,
     Tenant(String),
     Nobody,
-}
-
-/// What is wrong with an invalidation: it could not be done, as it does not say what it should; or it was done here, and it is not
-/// known whether other processes have heard of it ([`is_unconfirmed`](InvalidateError::is_unconfirmed)).
-///
-/// ```
-/// # use larder::{Cache, InvalidateError, Selector};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), InvalidateError> {
-/// # let cache = Cache::in_memory(1 << 20);
-/// // What was changed is changed: a log that cannot be written is no reason to fail.
-/// match cache.invalidate(Selector::tag("prices")).await {
-///     Err(error) if error.is_unconfirmed() => eprintln!("{error}"),
-///     told => drop(told?),
-/// }
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidateError {
-    text: String,
-    unconfirmed: bool,
 }
 
 impl Selector {
@@ -404,34 +385,6 @@ pub(crate) fn key_digest(key: &[u8]) -> [u8; 16] {
     digest.copy_from_slice(&blake3::hash(key).as_bytes()[..16]);
     digest
 }
-
-impl InvalidateError {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), unconfirmed: false }
-    }
-
-    pub(crate) fn unconfirmed(why: impl fmt::Display) -> Self {
-        let text = format!(
-            "invalidated here, but not yet in the log that other processes read: {why}. It is sent again for as long as this \
-             process runs; to be sure, repeat it"
-        );
-        Self { text, unconfirmed: true }
-    }
-
-    /// Whether it was carried out here, and other processes may not have heard of it: the shared log could not be written. It is
-    /// kept and sent again, but is lost with this process: who has to be sure repeats it until it is confirmed.
-    pub fn is_unconfirmed(&self) -> bool {
-        self.unconfirmed
-    }
-}
-
-impl fmt::Display for InvalidateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for InvalidateError {}
 
 #[cfg(test)]
 mod tests {

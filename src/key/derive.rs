@@ -55,6 +55,14 @@ pub(crate) struct CustomPart {
 type CustomValue = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 
 /// A time zone without daylight saving: so many minutes ahead of UTC.
+///
+/// ```
+/// use larder::{Policy, UtcOffset};
+/// let india = UtcOffset::minutes(5 * 60 + 30);
+/// let today = Policy::preset(larder::Preset::Attendance).key_date(india);
+/// assert_ne!(india, UtcOffset::hours(5));
+/// # let _ = today;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UtcOffset(i32);
 

@@ -10,6 +10,15 @@ use http::{HeaderName, Method};
 use std::{fmt, time::Duration};
 
 /// A policy that contradicts itself or its cache. The text names what was given and what would be right.
+///
+/// ```
+/// # use larder::{Cache, CacheLayer, Policy};
+/// # use std::time::Duration;
+/// # let cache = Cache::in_memory(1 << 20);
+/// let minute = Policy::fresh_for(Duration::from_secs(60));
+/// let error = CacheLayer::try_new(&cache, minute.key_headers(["cookie"])).unwrap_err();
+/// assert!(error.to_string().starts_with("key_headers([cookie]): "));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError(String);
 

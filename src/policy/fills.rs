@@ -65,6 +65,14 @@ impl RefreshRules {
 impl Policy {
     /// How long a request waits for another's fill of the same resource, so that many requests at once ask the inner
     /// service once. Zero: it never waits, every miss asks for itself. Default: 5 seconds.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// // A report takes 20 s to make: who comes meanwhile waits for it, and does not ask for another.
+    /// let reports = Policy::fresh_for(Duration::from_secs(3600)).wait_limit(Duration::from_secs(25));
+    /// assert!(reports.effective().to_string().contains("wait_limit:             25s\n"));
+    /// ```
     pub fn wait_limit(mut self, limit: Duration) -> Self {
         self.fill.wait_limit = limit;
         self
@@ -73,6 +81,14 @@ impl Policy {
     /// Of all processes that share a store, one fills at a time what nobody has: the others look into the store again and again
     /// until it is there, as long as this. Worth its two round trips for what takes long to make. Default: each process fills for
     /// itself.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// // The month's report takes a minute: one process makes it, and the others take it from Redis.
+    /// let month = Policy::fresh_for(Duration::from_secs(3600)).collapse_across(Duration::from_secs(90));
+    /// # let _ = month;
+    /// ```
     pub fn collapse_across(mut self, limit: Duration) -> Self {
         self.fill.lease = Some(limit);
         self
@@ -103,6 +119,18 @@ impl Policy {
     /// When a fill takes longer than this, a stale response is served if [`stale_if_error`](Policy::stale_if_error)
     /// allows it, or else `504 Gateway Timeout`. Longer than [`soft_timeout`](Policy::soft_timeout), if both are set.
     /// Default: the client waits.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// let second = Duration::from_secs(1);
+    /// // After a second what is stale will do; after ten there is no answer, and no client waits any more.
+    /// let reports = Policy::fresh_for(600 * second)
+    ///     .stale_if_error(3600 * second)
+    ///     .soft_timeout(second)
+    ///     .hard_timeout(10 * second);
+    /// # let _ = reports;
+    /// ```
     pub fn hard_timeout(mut self, after: Duration) -> Self {
         self.fill.hard_timeout = Some(after);
         self
@@ -117,6 +145,14 @@ impl Policy {
 
     /// A response is stored only from this request for its resource on, as far back as uses are remembered: `2` keeps
     /// out what is asked for once. Default: 1, from the first on.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// // Search terms: most are asked for once.
+    /// let search = Policy::fresh_for(Duration::from_secs(180)).min_uses(2);
+    /// # let _ = search;
+    /// ```
     pub fn min_uses(mut self, uses: u32) -> Self {
         self.fill.min_uses = uses;
         self
@@ -142,6 +178,14 @@ impl Policy {
     /// Each hit may start a refresh in the background, the likelier the nearer the end of the lifetime and the longer
     /// the last fill took: XFetch (Vattani et al., VLDB 2015). `beta` has no unit, and is above 0 and at most 100: 1.0 is
     /// the optimum of the paper, more is earlier. Default: no refresh before the lifetime is over.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// // Fills that take long begin early; under little traffic none does.
+    /// let reports = Policy::fresh_for(Duration::from_secs(600)).xfetch(1.0);
+    /// # let _ = reports;
+    /// ```
     pub fn xfetch(mut self, beta: f64) -> Self {
         self.refresh.xfetch = Some(beta);
         self

@@ -8,6 +8,22 @@ use std::{borrow::Cow, fmt, sync::Arc};
 /// What tells responses apart.
 impl Policy {
     /// The version of what the route answers: another one starts empty.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// # let minute = Policy::fresh_for(Duration::from_secs(60));
+    /// # let key = |policy: Policy, uri: &str, fields: &[(&'static str, &str)]| {
+    /// #     let mut request = http::Request::get(uri).header("host", "shop.example");
+    /// #     for (name, value) in fields {
+    /// #         request = request.header(*name, *value);
+    /// #     }
+    /// #     let parts = request.body(()).unwrap().into_parts().0;
+    /// #     CacheLayer::new(&cache, policy).explain(&parts).key().map(str::to_owned)
+    /// # };
+    /// assert_ne!(key(minute.clone().version("2"), "/", &[]), key(minute, "/", &[]));
+    /// ```
     pub fn version(mut self, version: impl Into<Cow<'static, str>>) -> Self {
         self.version = Some(version.into());
         self
@@ -24,6 +40,19 @@ impl Policy {
     ///
     /// The layer needs [`rebuild_body`](crate::CacheLayer::rebuild_body). Longer content than
     /// [`max_content`](Policy::max_content) bypasses; the inner service gets every byte either way.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// use axum::{Router, body::Body, routing::post};
+    /// use http::Method;
+    ///
+    /// let search = Policy::fresh_for(Duration::from_secs(60)).key_body([Method::POST]).max_content(16 << 10);
+    /// let app: Router = Router::new()
+    ///     .route("/search", post(|filter: String| async move { format!("what fits {filter}") }))
+    ///     .layer(CacheLayer::new(&cache, search).rebuild_body(Body::new));
+    /// ```
     pub fn key_body(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.content_methods = methods.into_iter().collect();
         self
@@ -34,6 +63,17 @@ impl Policy {
     ///
     /// The layer needs [`rebuild_body`](crate::CacheLayer::rebuild_body). Not for routes with calls that stream messages
     /// to the server: those are read to their end before anybody answers.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # use std::time::Duration;
+    /// # use axum::body::Body;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// // For `tonic::transport::Server::builder().layer(..)`, with tonic's body in place of axum's.
+    /// let calls = Policy::fresh_for(Duration::from_secs(60)).grpc();
+    /// let rates = CacheLayer::new(&cache, calls).rebuild_body::<Body>(Body::new);
+    /// # let _ = rates;
+    /// ```
     pub fn grpc(mut self) -> Self {
         self.grpc = true;
         self
@@ -53,6 +93,23 @@ impl Policy {
     }
 
     /// All query parameters count but these, which the handler does not see.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// # let minute = Policy::fresh_for(Duration::from_secs(60));
+    /// # let key = |policy: Policy, uri: &str, fields: &[(&'static str, &str)]| {
+    /// #     let mut request = http::Request::get(uri).header("host", "shop.example");
+    /// #     for (name, value) in fields {
+    /// #         request = request.header(*name, *value);
+    /// #     }
+    /// #     let parts = request.body(()).unwrap().into_parts().0;
+    /// #     CacheLayer::new(&cache, policy).explain(&parts).key().map(str::to_owned)
+    /// # };
+    /// let policy = minute.query_except(["utm_source", "utm_medium"]);
+    /// assert_eq!(key(policy.clone(), "/?page=2&utm_source=mail", &[]), key(policy, "/?page=2", &[]));
+    /// ```
     pub fn query_except<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
         self.query("query_except", QueryRule::Except(names))
@@ -64,12 +121,46 @@ impl Policy {
     }
 
     /// The order of query parameters does not count. Values of one name stay in their order.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// # let minute = Policy::fresh_for(Duration::from_secs(60));
+    /// # let key = |policy: Policy, uri: &str, fields: &[(&'static str, &str)]| {
+    /// #     let mut request = http::Request::get(uri).header("host", "shop.example");
+    /// #     for (name, value) in fields {
+    /// #         request = request.header(*name, *value);
+    /// #     }
+    /// #     let parts = request.body(()).unwrap().into_parts().0;
+    /// #     CacheLayer::new(&cache, policy).explain(&parts).key().map(str::to_owned)
+    /// # };
+    /// let policy = minute.sort_query();
+    /// assert_eq!(key(policy.clone(), "/?sort=name&page=2", &[]), key(policy, "/?page=2&sort=name", &[]));
+    /// ```
     pub fn sort_query(mut self) -> Self {
         self.key.sort_query = true;
         self
     }
 
     /// These request fields are part of the key, all lines in order.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// # let minute = Policy::fresh_for(Duration::from_secs(60));
+    /// # let key = |policy: Policy, uri: &str, fields: &[(&'static str, &str)]| {
+    /// #     let mut request = http::Request::get(uri).header("host", "shop.example");
+    /// #     for (name, value) in fields {
+    /// #         request = request.header(*name, *value);
+    /// #     }
+    /// #     let parts = request.body(()).unwrap().into_parts().0;
+    /// #     CacheLayer::new(&cache, policy).explain(&parts).key().map(str::to_owned)
+    /// # };
+    /// let policy = minute.key_headers(["x-currency"]);
+    /// assert_ne!(key(policy.clone(), "/", &[("x-currency", "EUR")]), key(policy, "/", &[("x-currency", "USD")]));
+    /// ```
     pub fn key_headers<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
     where
         N: TryInto<HeaderName> + fmt::Display + Clone,
@@ -101,6 +192,25 @@ impl Policy {
 
     /// These cookies are part of the key, and the only ones that the handler sees. A request with others does not
     /// bypass.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// # let minute = Policy::fresh_for(Duration::from_secs(60));
+    /// # let key = |policy: Policy, uri: &str, fields: &[(&'static str, &str)]| {
+    /// #     let mut request = http::Request::get(uri).header("host", "shop.example");
+    /// #     for (name, value) in fields {
+    /// #         request = request.header(*name, *value);
+    /// #     }
+    /// #     let parts = request.body(()).unwrap().into_parts().0;
+    /// #     CacheLayer::new(&cache, policy).explain(&parts).key().map(str::to_owned)
+    /// # };
+    /// let policy = minute.key_cookies(["theme"]);
+    /// let with = |cookies: &str| key(policy.clone(), "/", &[("cookie", cookies)]);
+    /// assert_ne!(with("theme=dark"), with("theme=light"));
+    /// assert_eq!(with("theme=dark; visits=7"), with("theme=dark")); // and the handler does not see the visits
+    /// ```
     pub fn key_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.key.cookies = names.into_iter().map(Into::into).collect();
         if self.key.cookies.is_empty() {
@@ -113,6 +223,25 @@ impl Policy {
 
     /// The best of these languages for the client's `Accept-Language` is part of the key, and is what the handler sees
     /// there. The first is for clients that want none of them.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// # let minute = Policy::fresh_for(Duration::from_secs(60));
+    /// # let key = |policy: Policy, uri: &str, fields: &[(&'static str, &str)]| {
+    /// #     let mut request = http::Request::get(uri).header("host", "shop.example");
+    /// #     for (name, value) in fields {
+    /// #         request = request.header(*name, *value);
+    /// #     }
+    /// #     let parts = request.body(()).unwrap().into_parts().0;
+    /// #     CacheLayer::new(&cache, policy).explain(&parts).key().map(str::to_owned)
+    /// # };
+    /// let policy = minute.key_language(["en", "de"]);
+    /// let of = |accepts: &str| key(policy.clone(), "/", &[("accept-language", accepts)]);
+    /// assert_eq!(of("de-AT,de;q=0.9"), of("de"));
+    /// assert_eq!(of("fr"), of("en")); // the first is for those who want none of them
+    /// ```
     pub fn key_language<L: Into<String>>(mut self, spoken: impl IntoIterator<Item = L>) -> Self {
         self.key.languages = spoken.into_iter().map(Into::into).collect();
         self
@@ -126,6 +255,19 @@ impl Policy {
     }
 
     /// The day is part of the key, by the calendar of this zone: what was stored yesterday is not served today.
+    ///
+    /// ```
+    /// # use larder::{CacheLayer, Policy, UtcOffset, test_util};
+    /// # use std::time::Duration;
+    /// # let (cache, clock) = test_util::cache();
+    /// # let (parts, ()) = http::Request::new(()).into_parts();
+    /// let attendance = Policy::fresh_for(Duration::from_secs(3600)).key_date(UtcOffset::hours(1));
+    /// let layer = CacheLayer::new(&cache, attendance);
+    /// let key = || layer.explain(&parts).key().map(str::to_owned);
+    /// let today = key();
+    /// clock.advance(Duration::from_secs(24 * 3600));
+    /// assert_ne!(key(), today);
+    /// ```
     pub fn key_date(mut self, zone: UtcOffset) -> Self {
         self.key.date = Some(zone);
         self
@@ -166,6 +308,18 @@ impl Policy {
     /// `axum`, paths inside `Router::nest` are known without this.
     ///
     /// A panic in the closure costs that request the cache, nothing else.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use http::Uri;
+    /// # use std::time::Duration;
+    /// #[derive(Clone)]
+    /// struct Original(Uri); // what the gateway's own middleware leaves in the extensions
+    ///
+    /// let policy = Policy::fresh_for(Duration::from_secs(60))
+    ///     .uri(|request| request.extensions.get::<Original>().map_or(request.uri.clone(), |Original(uri)| uri.clone()));
+    /// # let _ = policy;
+    /// ```
     pub fn uri(mut self, uri: impl Fn(&Parts) -> Uri + Send + Sync + 'static) -> Self {
         self.uri = Some(Arc::new(uri));
         self

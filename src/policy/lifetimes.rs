@@ -156,12 +156,31 @@ impl Policy {
     }
 
     /// Statuses that get the default lifetime too.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// use http::StatusCode;
+    ///
+    /// // That a resource has moved for now is known for a minute too.
+    /// let links = Policy::fresh_for(Duration::from_secs(60)).statuses([StatusCode::FOUND, StatusCode::TEMPORARY_REDIRECT]);
+    /// # let _ = links;
+    /// ```
     pub fn statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.store.default_statuses.extend(statuses);
         self
     }
 
     /// The policy's lifetimes come before what the response states. Its prohibitions hold all the same.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// // A handler that cannot be changed says `max-age=0`.
+    /// let legacy = Policy::fresh_for(Duration::from_secs(60)).override_response();
+    /// // `no-store`, `private` and `Set-Cookie` are obeyed all the same.
+    /// # let _ = legacy;
+    /// ```
     pub fn override_response(mut self) -> Self {
         self.store.override_response = true;
         self
@@ -198,6 +217,15 @@ impl Policy {
 
     /// How long a response that can no longer be served is kept, so that it can be validated. Default: one hour if it
     /// has a validator, else not at all.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// let minute = Duration::from_secs(60);
+    /// // What has expired is asked for with `If-None-Match` for a day: 304 costs no body.
+    /// let documents = Policy::fresh_for(minute).keep(24 * 60 * minute);
+    /// # let _ = documents;
+    /// ```
     pub fn keep(mut self, span: Duration) -> Self {
         self.keep = Some(span);
         self
@@ -205,6 +233,16 @@ impl Policy {
 
     /// Nothing is fresh later than the moment that the closure gives for the moment of storing: the end of the day, the
     /// next publication. A moment that has passed means: not stored.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// use larder::{UtcOffset, daily_at};
+    ///
+    /// // Prices are set at 6:00, in a zone an hour ahead of UTC: what was stored before is not served after.
+    /// let prices = Policy::fresh_for(Duration::from_secs(24 * 3600)).fresh_until(daily_at(6, 0, UtcOffset::hours(1)));
+    /// # let _ = prices;
+    /// ```
     pub fn fresh_until(mut self, until: impl Fn(SystemTime) -> SystemTime + Send + Sync + 'static) -> Self {
         self.fresh_until = Some(Arc::new(until));
         self

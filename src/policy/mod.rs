@@ -117,6 +117,15 @@ pub struct Policy {
 }
 
 /// What the `Cache-Control` of a request does.
+///
+/// ```
+/// # use larder::{Policy, RequestDirectives};
+/// # use std::time::Duration;
+/// // Behind a gateway that only lets operators send `no-cache`.
+/// let policy = Policy::fresh_for(Duration::from_secs(60)).request_directives(RequestDirectives::Honor);
+/// assert_eq!(RequestDirectives::default(), RequestDirectives::Ignore);
+/// # let _ = policy;
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RequestDirectives {
@@ -144,6 +153,14 @@ pub(crate) type TagsOf = Arc<dyn Fn(&Parts, &http::response::Parts) -> Tags + Se
 pub(crate) type MomentOf = Arc<dyn Fn(SystemTime) -> SystemTime + Send + Sync>;
 
 /// A policy with a name, about to say where its lifetimes come from. Made by [`Policy::named`].
+///
+/// ```
+/// # use larder::{Policy, Preset};
+/// # use std::time::Duration;
+/// let lists = Policy::named("lists").fresh_for(Duration::from_secs(60));
+/// let reports = Policy::named("reports").preset(Preset::Analytics);
+/// assert_eq!((lists.name(), reports.name()), (Some("lists"), Some("reports")));
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a name alone is no policy"]
 pub struct NamedPolicy(Cow<'static, str>);
@@ -188,12 +205,30 @@ impl Policy {
     }
 
     /// Requests for which the closure says yes do not read, and what answers them is stored anew.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// // What editors send to see their changes, and everybody sees them then.
+    /// let pages = Policy::fresh_for(Duration::from_secs(600))
+    ///     .refetch_if(|request| request.headers.contains_key("x-publish"));
+    /// # let _ = pages;
+    /// ```
     pub fn refetch_if(mut self, request: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.refetch_if = Some(Arc::new(request));
         self
     }
 
     /// Responses for which the closure says yes are not stored.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// // A page that was made while a service was away says so.
+    /// let pages = Policy::fresh_for(Duration::from_secs(600))
+    ///     .refuse_storage_if(|_request, response| response.headers.contains_key("x-partial"));
+    /// # let _ = pages;
+    /// ```
     pub fn refuse_storage_if(
         mut self,
         response: impl Fn(&Parts, &http::response::Parts) -> bool + Send + Sync + 'static,
@@ -231,6 +266,14 @@ impl Policy {
 
     /// How long a response is served from memory, where there are stores behind, before it is looked for there again: another
     /// process may have a newer one. If there is none it is good for as long again. Default: as long as it is fresh.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// // Fresh for an hour; whether another process has stored a newer one in Redis is looked for each minute.
+    /// let lists = Policy::fresh_for(Duration::from_secs(3600)).memory_ttl(Duration::from_secs(60));
+    /// # let _ = lists;
+    /// ```
     pub fn memory_ttl(mut self, lifetime: Duration) -> Self {
         self.memory_ttl = Some(lifetime);
         self
@@ -240,6 +283,14 @@ impl Policy {
 /// Limits.
 impl Policy {
     /// Longer bodies are passed on and not stored. Default: 8 MiB, or what the memory tier can hold if that is less.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # let cache = Cache::in_memory(4 << 20);
+    /// let exports = Policy::from_response().max_body(16 << 20);
+    /// let error = CacheLayer::try_new(&cache, exports).unwrap_err(); // bytes: more than this cache can hold
+    /// assert!(error.to_string().starts_with("max_body(16777216): "));
+    /// ```
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.max_body = Some(bytes);
         self

@@ -3,6 +3,19 @@ use crate::tally::Counts;
 use std::time::Duration;
 
 /// What an operator wants of a policy. Made by [`Policy::objective`].
+///
+/// ```
+/// # use larder::{Cache, CacheLayer, Policy};
+/// # use std::time::Duration;
+/// # let cache = Cache::in_memory(1 << 20);
+/// let wanted = Policy::named("dashboard").preset(larder::Preset::Dashboard).objective(0.8, Duration::from_millis(500));
+/// let layer = CacheLayer::new(&cache, wanted);
+/// let metrics = cache.metrics();
+/// let dashboard = metrics.policies.iter().find(|policy| policy.name == "dashboard").unwrap();
+/// let objective = dashboard.objective.unwrap();
+/// assert_eq!(objective.is_met(&dashboard.windows.hour), None); // twenty lookups tell more than none
+/// # let _ = layer;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Objective {

@@ -14,17 +14,59 @@ use std::{borrow::Cow, fmt, sync::Arc};
 /// The tenant is part of every scope but [`shared`](Policy::shared), if the identity has one.
 impl Policy {
     /// Everyone shares, whoever asks. The rules for cookies and credentials hold.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Identity, Policy};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// # let minute = Policy::fresh_for(Duration::from_secs(60));
+    /// # let key = |policy: Policy, identity: Identity| {
+    /// #     let parts = http::Request::get("/").extension(identity).body(()).unwrap().into_parts().0;
+    /// #     CacheLayer::new(&cache, policy).explain(&parts).key().map(str::to_owned)
+    /// # };
+    /// let (ann, bob) = (Identity::new().with_tenant(1).with_user(1), Identity::new().with_tenant(1).with_user(2));
+    /// let elsewhere = Identity::new().with_tenant(2).with_user(1);
+    /// assert_eq!(key(minute.clone().shared(), ann), key(minute.shared(), elsewhere));
+    /// # let _ = bob;
+    /// ```
     pub fn shared(mut self) -> Self {
         self.scope = Scope::Shared;
         self
     }
 
     /// The users of a tenant share.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Identity, Policy};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// # let minute = Policy::fresh_for(Duration::from_secs(60));
+    /// # let key = |policy: Policy, identity: Identity| {
+    /// #     let parts = http::Request::get("/").extension(identity).body(()).unwrap().into_parts().0;
+    /// #     CacheLayer::new(&cache, policy).explain(&parts).key().map(str::to_owned)
+    /// # };
+    /// let (ann, bob) = (Identity::new().with_tenant(1).with_user(1), Identity::new().with_tenant(1).with_user(2));
+    /// assert_eq!(key(minute.clone().per_tenant(), ann), key(minute.per_tenant(), bob));
+    /// ```
     pub fn per_tenant(self) -> Self {
         self.per([TENANT])
     }
 
     /// Each user, within the tenant, has their own.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Identity, Policy};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// # let minute = Policy::fresh_for(Duration::from_secs(60));
+    /// # let key = |policy: Policy, identity: Identity| {
+    /// #     let parts = http::Request::get("/").extension(identity).body(()).unwrap().into_parts().0;
+    /// #     CacheLayer::new(&cache, policy).explain(&parts).key().map(str::to_owned)
+    /// # };
+    /// let (ann, bob) = (Identity::new().with_tenant(1).with_user(1), Identity::new().with_tenant(1).with_user(2));
+    /// assert_ne!(key(minute.clone().per_user(), ann), key(minute.clone().per_user(), bob));
+    /// assert_eq!(key(minute.per_user(), Identity::new()), None); // whose it is nobody knows: it passes by the cache
+    /// ```
     pub fn per_user(self) -> Self {
         self.per([USER])
     }
@@ -66,6 +108,14 @@ impl Policy {
 /// What may be shared.
 impl Policy {
     /// Requests with cookies are treated like those without: nothing that the handler answers depends on a cookie.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// // Public pages: the cookies are those of analytics, and the handler reads none of them.
+    /// let pages = Policy::fresh_for(Duration::from_secs(600)).shared().ignore_cookies().sealed(); // sealed: nor can it
+    /// # let _ = pages;
+    /// ```
     pub fn ignore_cookies(mut self) -> Self {
         self.cookies = Cookies::Ignore;
         self
@@ -109,6 +159,14 @@ impl Policy {
 
     /// Request fields that a handler sees although the request is [`sealed`](Policy::sealed). What it answers must not
     /// depend on them, unless it names them in `Vary`.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// // What the handler writes into its log, and nowhere else.
+    /// let products = Policy::fresh_for(Duration::from_secs(600)).per_tenant().sealed().allow_headers(["x-request-id"]);
+    /// # let _ = products;
+    /// ```
     pub fn allow_headers<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
     where
         N: TryInto<HeaderName> + fmt::Display + Clone,

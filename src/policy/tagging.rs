@@ -9,6 +9,16 @@ use std::{borrow::Cow, fmt, sync::Arc};
 impl Policy {
     /// Tags of every response ([`Selector::tag`](crate::Selector::tag)), beside those of the handler
     /// ([`Tags`]). Called again it adds to them.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// use larder::Selector;
+    ///
+    /// let products = Policy::fresh_for(Duration::from_secs(600)).tags(["products", "lists"]);
+    /// let ends_them = Selector::tag("lists"); // and the lists of every other policy
+    /// # let _ = (products, ends_them);
+    /// ```
     pub fn tags<T: Into<Cow<'static, str>>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags = self.tags.and(tags);
         self

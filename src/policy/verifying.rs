@@ -30,6 +30,14 @@ impl Policy {
     /// `Cache-Status`, `Content-Length` (the content is compared itself), `Date`, `Expires`, `Server-Timing`, `Set-Cookie`,
     /// `Traceparent`, `Tracestate`, ids of requests (`X-Request-Id` and its like), and times of answers (`X-Runtime`,
     /// `X-Response-Time`).
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// // Each process of the application signs what it answers.
+    /// let products = Policy::fresh_for(Duration::from_secs(600)).verify(0.01).verify_ignoring(["x-served-by"]);
+    /// # let _ = products;
+    /// ```
     pub fn verify_ignoring<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
     where
         N: TryInto<HeaderName> + fmt::Display + Clone,

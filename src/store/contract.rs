@@ -63,7 +63,9 @@ use std::{
 ///     }
 ///
 ///     fn stats(&self) -> StoreFuture<'_, StoreStats> {
-///         StoreFuture::ready(Ok(StoreStats { entries: Some(self.rows().len() as u64), ..StoreStats::default() }))
+///         let mut stats = StoreStats::default();
+///         stats.entries = Some(self.rows().len() as u64);
+///         StoreFuture::ready(Ok(stats))
 ///     }
 /// }
 ///
@@ -135,14 +137,44 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A key in a store: printable ASCII without blanks, up to 512 bytes. Keys of one namespace begin alike.
+///
+/// ```
+/// use larder::StoreKey;
+///
+/// let key = StoreKey::new("shop:2:products").unwrap();
+/// assert_eq!(key.as_str(), "shop:2:products");
+/// assert_eq!(StoreKey::new("two words"), None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StoreKey(Box<str>);
 
 /// Where a scan goes on; only the store that gave it can read it.
+///
+/// ```
+/// use larder::Cursor;
+///
+/// // Of a store that goes on by number.
+/// let cursor = Cursor(Box::from(1000_u64.to_be_bytes()));
+/// let from = cursor.0.as_ref().try_into().map_or(0, u64::from_be_bytes);
+/// assert_eq!(from, 1000);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(pub Box<[u8]>);
 
 /// A page of a scan.
+///
+/// ```
+/// use larder::{Cursor, Page, StoreKey};
+///
+/// /// A page of 1000 of these rows, which are sorted; `at` is how many came before.
+/// fn page(rows: &[(StoreKey, bytes::Bytes)], at: usize) -> Page {
+///     let end = rows.len().min(at + 1000);
+///     let next = (end < rows.len()).then(|| Cursor(Box::from(end.to_be_bytes())));
+///     Page { found: rows[at..end].to_vec(), next }
+/// }
+///
+/// assert_eq!(page(&[], 0), Page::default());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// Keys, and the first bytes of what is kept under them.
@@ -152,7 +184,17 @@ pub struct Page {
 }
 
 /// What a store holds, as far as it can tell.
+///
+/// ```
+/// use larder::StoreStats;
+///
+/// let mut stats = StoreStats::default(); // it can tell nothing
+/// stats.entries = Some(12_000);
+/// stats.limit = Some(1 << 30);
+/// assert_eq!(stats.bytes, None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoreStats {
     /// How many keys.
     pub entries: Option<u64>,
@@ -165,6 +207,22 @@ pub struct StoreStats {
 }
 
 /// Why an operation of a store failed.
+///
+/// ```
+/// use larder::StoreError;
+/// use std::io::ErrorKind;
+///
+/// // Of a store over files.
+/// fn failed(error: &std::io::Error) -> StoreError {
+///     match error.kind() {
+///         ErrorKind::PermissionDenied => StoreError::Denied,
+///         ErrorKind::TimedOut => StoreError::Timeout,
+///         _ => StoreError::Io,
+///     }
+/// }
+///
+/// assert_eq!(failed(&ErrorKind::TimedOut.into()).as_str(), "timeout");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -189,6 +247,18 @@ pub enum StoreError {
 }
 
 /// What a store is doing; ready at once where it has nothing to wait for.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use larder::{StoreError, StoreFuture};
+///
+/// let known = StoreFuture::ready(Ok(7));
+/// assert_eq!(known.await, Ok(7));
+///
+/// let asked = StoreFuture::boxed(async { Err::<u8, _>(StoreError::Unreachable) });
+/// assert_eq!(asked.await, Err(StoreError::Unreachable));
+/// # }
+/// ```
 #[must_use = "futures do nothing unless polled"]
 pub struct StoreFuture<'a, T>(State<'a, T>);
 

@@ -33,6 +33,14 @@ use zeroize::Zeroize;
 pub struct KeyRing(Arc<Ring>);
 
 /// Why a key cannot be in a [`KeyRing`].
+///
+/// ```
+/// use larder::KeyRing;
+///
+/// let error = KeyRing::new("2026-11", [7; 32]).and_then(|ring| ring.and_old("2026-11", [9; 32])).unwrap_err();
+/// println!("{error}"); // two keys of one name
+/// assert!(error.to_string().contains("2026-11"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRingError(String);
 

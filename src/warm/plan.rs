@@ -4,6 +4,15 @@ use super::{NO_CATEGORY, Warmer, source::Item};
 use crate::identity::Identity;
 
 /// What a run would ask for. Made by [`Warmer::dry_run`].
+///
+/// ```
+/// # use larder::{WarmRequest, Warmer};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let warmer = Warmer::new().category("pages", 1, [WarmRequest::get("/"), WarmRequest::get("no path")]);
+/// let wrong: Vec<_> = warmer.dry_run().await.into_iter().filter(|plan| plan.mistake.is_some()).collect();
+/// assert_eq!(wrong[0].target.as_deref(), Some("no path")); // a test of the application can find this
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WarmPlan {

@@ -30,6 +30,22 @@ pub struct WarmReport {
 }
 
 /// What a run has done in a category. Once it is over, what was asked for is warmed, skipped, not stored or failed.
+///
+/// ```
+/// # use axum::{Router, body::Body, routing::get};
+/// # use larder::{Cache, CacheLayer, Policy, WarmRequest, Warmer};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let cache = Cache::in_memory(1 << 20);
+/// # let layer = CacheLayer::new(&cache, Policy::fresh_for(Duration::from_secs(60)));
+/// # let app: Router = Router::new().route("/", get(|| async { "home" })).layer(layer);
+/// let warmer = Warmer::new().category("pages", 1, [WarmRequest::get("/"), WarmRequest::get("/gone")]);
+/// let report = warmer.run::<Body>(app).await;
+/// let pages = report.category("pages").unwrap();
+/// assert_eq!((pages.asked, pages.warmed, pages.failed), (2, 1, 1));
+/// assert_eq!(pages.failures, ["/gone: 404 Not Found"]);
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WarmedCategory {
@@ -119,6 +135,23 @@ impl fmt::Display for WarmedCategory {
 }
 
 /// A look at a run under way, from elsewhere. Made by [`Warming::progress`](crate::Warming::progress).
+///
+/// ```
+/// # use axum::{Router, body::Body, routing::get};
+/// # use larder::{Cache, CacheLayer, Policy, WarmRequest, Warmer};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let cache = Cache::in_memory(1 << 20);
+/// # let layer = CacheLayer::new(&cache, Policy::fresh_for(Duration::from_secs(60)));
+/// # let app: Router = Router::new().route("/", get(|| async { "home" })).layer(layer);
+/// # let warmer = Warmer::new().category("pages", 1, [WarmRequest::get("/")]);
+/// let warming = warmer.run::<Body>(app);
+/// let progress = warming.progress(); // for a handler that shows it
+/// assert_eq!(progress.report().total().asked, 0);
+/// warming.await;
+/// assert!(progress.report().finished);
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct WarmProgress(Arc<Mutex<Going>>);
 

@@ -74,6 +74,21 @@ impl fmt::Debug for Warming {
 }
 
 /// A response whose body can be read to its end: one with any [`Body`].
+///
+/// ```
+/// # use larder::{WarmResponse, Warmer, Warming};
+/// use http::Request;
+/// use tower::Service;
+///
+/// // Warms any service that answers with a body, whichever.
+/// fn warm<S>(warmer: &Warmer, service: S) -> Warming
+/// where
+///     S: Service<Request<String>, Response: WarmResponse, Error: std::error::Error + Send + Sync + 'static, Future: Send>
+///         + Clone + Send + 'static,
+/// {
+///     warmer.run(service)
+/// }
+/// ```
 pub trait WarmResponse: sealed::Sealed + Send {
     #[doc(hidden)]
     fn read(self) -> impl Future<Output = Result<StatusCode, String>> + Send;

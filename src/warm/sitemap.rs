@@ -6,6 +6,14 @@
 use std::fmt;
 
 /// Why a text is no sitemap that can be used.
+///
+/// ```
+/// use larder::WarmRequest;
+///
+/// let error = WarmRequest::sitemap("<html></html>").unwrap_err();
+/// println!("{error}");
+/// assert!(error.to_string().starts_with("no sitemap: "));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SitemapError(&'static str);
 

@@ -154,7 +154,9 @@ impl Store for Shaky {
     }
 
     fn last_stats(&self) -> Option<StoreStats> {
-        Some(StoreStats { bytes: Some(7), limit: Some(100), evicted: Some(3), ..StoreStats::default() })
+        let mut stats = StoreStats::default();
+        (stats.bytes, stats.limit, stats.evicted) = (Some(7), Some(100), Some(3));
+        Some(stats)
     }
 
     fn is_available(&self) -> bool {

@@ -35,6 +35,17 @@ impl Cache {
 
     /// What would become of a request under the policy of this name, or of the route of a table that has one without a name;
     /// nothing if no layer over this cache has it.
+    ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// let layer = CacheLayer::new(&cache, Policy::named("shop").fresh_for(Duration::from_secs(60)));
+    /// let (parts, ()) = http::Request::get("/products").body(()).unwrap().into_parts();
+    /// assert_eq!(cache.explain_under("shop", &parts).map(|why| why.outcome().as_str()), Some("miss"));
+    /// assert!(cache.explain_under("bank", &parts).is_none());
+    /// # drop(layer);
+    /// ```
     pub fn explain_under(&self, policy: &str, parts: &Parts) -> Option<Explanation> {
         let rules = self.0.book.rules(policy)?;
         let asked = Asked { parts, content: &[], passing: None, reads: true };

@@ -168,6 +168,8 @@ async fn one_that_is_cut_off_says_so_and_makes_up_for_it() {
     nodes.log.away.store(true, Relaxed);
     let error = a.invalidate(Selector::tag("x")).await.unwrap_err();
     assert!(error.is_unconfirmed() && error.to_string().contains("repeat it"), "{error}");
+    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
+    assert_eq!(cause, Some(&StoreError::Unreachable));
     assert!(!Nodes::good(&a, stamp, "x"), "applied here");
     settle().await;
     assert!(Nodes::good(&b, stamp, "x"), "it cannot know");

@@ -10,6 +10,19 @@ use crate::{
 use std::{fmt, time::Duration};
 
 /// What an operator could change, as the counters say. Made by [`Cache::advice`].
+///
+/// ```
+/// # use larder::{Advice, Cache};
+/// # let cache = Cache::in_memory(1 << 20);
+/// fn told(advice: &Advice) -> String {
+///     let change = advice.change.as_deref().unwrap_or("nothing that is known");
+///     format!("{}: {}; try {change}", advice.policy, advice.text)
+/// }
+///
+/// let (grave, others): (Vec<_>, Vec<_>) = cache.advice().into_iter().partition(|advice| advice.kind.is_warning());
+/// grave.iter().for_each(|advice| eprintln!("{}", told(advice)));
+/// # assert!(others.is_empty());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Advice {
@@ -26,6 +39,14 @@ pub struct Advice {
 }
 
 /// What an [`Advice`] is about.
+///
+/// ```
+/// use larder::AdviceKind;
+///
+/// assert!(AdviceKind::WrongAnswers.is_warning()); // wakes somebody
+/// assert!(!AdviceKind::TtlTooLong.is_warning()); // can wait
+/// assert_eq!(AdviceKind::TtlTooLong.as_str(), "ttl-too-long");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum AdviceKind {

@@ -12,6 +12,15 @@ use std::{
 use tokio::sync::watch;
 
 /// How a cache did since the last report.
+///
+/// ```
+/// # use larder::Cache;
+/// # let cache = Cache::in_memory(1 << 20);
+/// let report = cache.report();
+/// assert_eq!((report.cache.as_str(), report.counts.requests()), ("default", 0));
+/// println!("{report}");
+/// assert!(cache.last_report().is_some()); // and the next one counts from here
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -34,6 +43,15 @@ pub struct Report {
 }
 
 /// How well a tenant is served.
+///
+/// ```
+/// # use larder::Cache;
+/// # let cache = Cache::in_memory(1 << 20);
+/// let report = cache.report();
+/// for tenant in report.coverage.iter().filter(|tenant| tenant.lookup_hit_ratio < 0.5) {
+///     println!("tenant {}: {} entries, of little use", tenant.tenant, tenant.entries);
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Coverage {
@@ -46,6 +64,14 @@ pub struct Coverage {
 }
 
 /// What went better the last time.
+///
+/// ```
+/// # use larder::Cache;
+/// # let cache = Cache::in_memory(1 << 20);
+/// for worse in &cache.report().regressions {
+///     eprintln!("{}: {}", worse.policy, worse.text);
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Regression {
@@ -81,6 +107,17 @@ pub struct Reporter {
 type Tell = Box<dyn Fn(&Report) + Send + Sync>;
 
 /// Reports that come again and again. They go on when this is dropped, and end with the cache.
+///
+/// ```
+/// # use larder::{Cache, Reporter};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::ConfigError> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// let reporting = Reporter::new(&cache).every(Duration::from_secs(3600)).start()?;
+/// // The tests are over, and nobody wants to read more:
+/// reporting.stop();
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Reporting(watch::Sender<bool>);
 

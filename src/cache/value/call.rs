@@ -21,6 +21,22 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{borrow::Cow, fmt, future::Future, sync::Arc, time::Duration};
 
 /// One value of a kind, by whose it is and its parameters. Made by [`Cache::value`].
+///
+/// ```
+/// # use larder::{Cache, Identity, Value};
+/// # use std::time::Duration;
+/// static MENU: Value<String> = Value::named("menu").fresh_for(Duration::from_secs(600)).per(&["role"]);
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let cache = Cache::in_memory(1 << 20);
+/// let menu = |role: &str| {
+///     cache.value(&MENU).for_identity(&Identity::new().with_user(42).with("role", role)).param("language", "de")
+/// };
+/// menu("buyer").put("Bestellen".to_owned());
+/// assert_eq!(menu("buyer").get().await.as_deref().map(String::as_str), Some("Bestellen"));
+/// assert!(menu("auditor").get().await.is_none()); // one that is loaded for auditors
+/// # }
+/// ```
 #[must_use = "nothing is done until one of its methods is called"]
 pub struct ValueCall<'a, T> {
     pub(super) cache: &'a Cache,
@@ -78,6 +94,19 @@ impl<'a, T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'a, 
     }
 
     /// Whether the cache takes part at all: if not, it is loaded each time.
+    ///
+    /// ```
+    /// # use larder::{Cache, Value};
+    /// # use std::{convert::Infallible, time::Duration};
+    /// static FOUND: Value<u32> = Value::named("found").fresh_for(Duration::from_secs(60)).shared();
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Infallible> {
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// let term = "a term so long that nobody asks for it twice";
+    /// let found = cache.value(&FOUND).param("term", term).cache_if(term.len() < 20);
+    /// assert_eq!(*found.get_or_load(|| async { Ok::<_, Infallible>(0) }).await?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn cache_if(mut self, keep: bool) -> Self {
         self.keep = keep;
         self
@@ -120,6 +149,18 @@ impl<'a, T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'a, 
     }
 
     /// Ends the use of what is kept, and of what is being loaded.
+    ///
+    /// ```
+    /// # use larder::{Cache, Value};
+    /// # use std::time::Duration;
+    /// static PRICE: Value<u32> = Value::named("price").fresh_for(Duration::from_secs(60)).shared();
+    ///
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// let price = |id: u64| cache.value(&PRICE).param("id", id);
+    /// price(17).put(2650);
+    /// price(17).remove();
+    /// assert!(price(17).peek().is_none());
+    /// ```
     pub fn remove(self) {
         if let Ok(key) = self.key() {
             self.site(key).invalidate();

@@ -197,6 +197,18 @@ impl<T> Value<T> {
     }
 
     /// One for each set of values of these attributes of the identity, within the tenant.
+    ///
+    /// ```
+    /// # use larder::{Cache, Identity, Value};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// static MENU: Value<String> = Value::named("menu").fresh_for(Duration::from_secs(600)).per(&["role"]);
+    ///
+    /// let buyer = Identity::new().with_tenant(1).with_user(42).with("role", "buyer");
+    /// let key = |who: &Identity| cache.value(&MENU).for_identity(who).key_text();
+    /// assert_eq!(key(&buyer), key(&buyer.clone().with_user(43)));
+    /// assert_eq!(key(&Identity::new()), None); // no role: nothing is kept
+    /// ```
     pub const fn per(mut self, attributes: &'static [&'static str]) -> Self {
         self.scope = ValueScope::Attributes(attributes);
         self
@@ -300,6 +312,20 @@ impl<T: 'static> Value<T> {
 
 impl Cache {
     /// The value of this kind that a call is about.
+    ///
+    /// ```
+    /// # use larder::{Cache, Value};
+    /// # use std::time::Duration;
+    /// static PRICE: Value<u32> = Value::named("price").fresh_for(Duration::from_secs(60)).shared();
+    ///
+    /// # async fn price_of(_: u64) -> Result<u32, std::io::Error> { Ok(2650) }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// let id = 17;
+    /// let price = cache.value(&PRICE).param("id", id).get_or_load(move || price_of(id)).await?;
+    /// assert_eq!(*price, 2650);
+    /// # Ok(()) }
+    /// ```
     pub fn value<'a, T>(&'a self, value: &'a Value<T>) -> ValueCall<'a, T>
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -308,6 +334,17 @@ impl Cache {
     }
 
     /// Checks a value at start, so that a mistake does not wait for the first call.
+    ///
+    /// ```
+    /// # use larder::{Cache, Value};
+    /// # use std::time::Duration;
+    /// static PRICE: Value<u32> = Value::named("price").fresh_for(Duration::from_secs(60));
+    /// static OTHER: Value<String> = Value::named("price").fresh_for(Duration::from_secs(60));
+    ///
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// assert!(cache.declare(&PRICE).is_ok());
+    /// assert!(cache.declare(&OTHER).is_err(), "two of one name");
+    /// ```
     ///
     /// # Errors
     ///

@@ -20,6 +20,28 @@ use std::{
 };
 
 /// A hit that is not what the inner service says. Told by [`Cache::mismatches`].
+///
+/// ```
+/// # use axum::{Router, body::Body, http::{HeaderMap, Request}, routing::get};
+/// # use larder::{CacheLayer,  Policy, test_util};
+/// # use std::time::Duration;
+/// # use tower::ServiceExt;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let (cache, _) = test_util::cache();
+/// // It answers by a field that nobody has put into the key.
+/// let handler = |headers: HeaderMap| async move { if headers.contains_key("x-beta") { "new" } else { "old" } };
+/// let policy = Policy::fresh_for(Duration::from_secs(60)).verify(1.0);
+/// let app: Router = Router::new().route("/", get(handler)).layer(CacheLayer::new(&cache, policy));
+/// # let get = |name: &str| app.clone().oneshot(Request::get("/").header(name, "1").body(Body::empty()).unwrap());
+/// # for name in ["x-other", "x-beta"] {
+/// #     axum::body::to_bytes(get(name).await.unwrap().into_body(), 9).await.unwrap();
+/// # }
+/// // After a request without it, and one with it:
+/// # cache.shutdown(Duration::from_secs(5)).await;
+/// let found = &cache.mismatches()[0];
+/// assert_eq!(found.suspects.fields, ["x-beta"]);
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Mismatch {
@@ -38,6 +60,20 @@ pub struct Mismatch {
 }
 
 /// A part of a response in which two answers differ.
+///
+/// ```
+/// # use larder::{Cache, Difference};
+/// # let cache = Cache::in_memory(1 << 20);
+/// for mismatch in cache.mismatches() {
+///     for difference in &mismatch.differences {
+///         match difference {
+///             Difference::Status { stored, answered } => println!("served {stored}, now it is {answered}"),
+///             Difference::Body { at, .. } => println!("other content from byte {at} on"),
+///             other => println!("{other:?}"),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Difference {
@@ -63,6 +99,16 @@ pub enum Difference {
 
 /// Names of what a request has and its key has not: one of them may have made the difference. Of each kind at most 32, sorted,
 /// what is called like a credential first.
+///
+/// ```
+/// # use larder::Cache;
+/// # let cache = Cache::in_memory(1 << 20);
+/// for mismatch in cache.mismatches() {
+///     if !mismatch.suspects.cookies.is_empty() {
+///         println!("{:?}: key_cookies({:?})?", mismatch.policy, mismatch.suspects.cookies);
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Suspects {

@@ -17,6 +17,17 @@ pin_project! {
     ///
     /// Bodies of the inner service are passed on frame by frame, trailers and empty frames included, and their errors as
     /// they are, boxed. A body that is shared with another request also fails when that one breaks off.
+    ///
+    /// ```
+    /// # use larder::ResponseBody;
+    /// use axum::body::Body;
+    /// use http::Response;
+    ///
+    /// // Where one type is wanted for what is cached and what is not.
+    /// fn boxed(response: Response<ResponseBody<Body>>) -> Response<Body> {
+    ///     response.map(Body::new)
+    /// }
+    /// ```
     pub struct ResponseBody<B> {
         #[pin]
         state: State<B>,

@@ -15,6 +15,22 @@ use std::{
 ///
 /// Made by the cache; turned into the body type of the application by the function given to
 /// [`CacheLayer::rebuild_body`](super::CacheLayer::rebuild_body).
+///
+/// ```
+/// # use larder::{Cache, CacheLayer, Policy, RequestBody};
+/// # use std::time::Duration;
+/// # let cache = Cache::in_memory(1 << 20);
+/// use axum::body::Body;
+/// use http::Method;
+///
+/// fn rebuilt(body: RequestBody<Body>) -> Body {
+///     Body::new(body)
+/// }
+///
+/// let search = Policy::fresh_for(Duration::from_secs(60)).key_body([Method::POST]);
+/// let layer = CacheLayer::new(&cache, search).rebuild_body(rebuilt);
+/// # let _ = layer;
+/// ```
 pub struct RequestBody<B: Body> {
     read: VecDeque<Frame<Bytes>>,
     rest: Rest<B>,
@@ -27,14 +43,40 @@ enum Rest<B: Body> {
 }
 
 /// How request bodies are made of content that was read. Implemented by [`NoRebuild`] and [`Rebuild`] only.
+///
+/// ```
+/// # use larder::{CacheLayer, RebuildBody};
+/// use axum::{Router, body::Body, routing::post};
+///
+/// // Takes layers that read content, and those that do not.
+/// fn searches<R: RebuildBody<Body> + Sync>(layer: CacheLayer<R>) -> Router {
+///     Router::new().route("/search", post(|| async { "found" })).layer(layer)
+/// }
+/// ```
 pub trait RebuildBody<B>: private::RebuildBody<B> {}
 
 /// Request bodies are not read: requests with content bypass the cache.
+///
+/// ```
+/// # use larder::{Cache, CacheLayer, NoRebuild, Policy};
+/// # let cache = Cache::in_memory(1 << 20);
+/// let layer: CacheLayer<NoRebuild> = CacheLayer::new(&cache, Policy::from_response()); // every layer, to begin with
+/// # let _ = layer;
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoRebuild(());
 
 /// Request bodies are read and rebuilt by a function. Made by
 /// [`CacheLayer::rebuild_body`](super::CacheLayer::rebuild_body).
+///
+/// ```
+/// # use larder::{Cache, CacheLayer, Policy, Rebuild};
+/// use axum::body::Body;
+///
+/// fn reads(cache: &Cache, policy: Policy) -> CacheLayer<Rebuild<Body>> {
+///     CacheLayer::new(cache, policy).rebuild_body(Body::new)
+/// }
+/// ```
 pub struct Rebuild<B: Body>(fn(RequestBody<B>) -> B);
 
 impl<B: Default + Send + 'static> RebuildBody<B> for NoRebuild {}

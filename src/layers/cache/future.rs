@@ -29,6 +29,8 @@ use tower_service::Service;
 
 pin_project! {
     /// The answer of a [`CacheService`](super::CacheService), to come.
+    ///
+    /// The example of [`CacheService`](super::CacheService) awaits two.
     pub struct ResponseFuture<S, ReqBody, ResBody>
     where
         S: Service<Request<ReqBody>>,

@@ -83,6 +83,17 @@ impl Shared {
 impl CacheLayer {
     /// A layer over this cache with this policy, or this [`PolicyTable`].
     ///
+    /// ```
+    /// # use larder::{Cache, CacheLayer, Policy, PolicyTable};
+    /// # use std::time::Duration;
+    /// # let cache = Cache::in_memory(1 << 20);
+    /// let minute = Policy::fresh_for(Duration::from_secs(60));
+    /// let one = CacheLayer::new(&cache, minute.clone());
+    /// let table = PolicyTable::new().route("/api/{*rest}", minute).otherwise(Policy::from_response());
+    /// let many = CacheLayer::new(&cache, table);
+    /// # let _ = (one, many);
+    /// ```
+    ///
     /// # Panics
     ///
     /// If the policy contradicts itself or the cache, as axum's `route` panics on a bad path. [`CacheLayer::try_new`]

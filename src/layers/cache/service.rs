@@ -27,6 +27,24 @@ use std::{
 use tower_service::Service;
 
 /// Stores responses of the inner service and serves them. Made by [`CacheLayer`](super::CacheLayer).
+///
+/// ```
+/// # use axum::body::Body;
+/// # use http::{Request, Response};
+/// # use larder::{CacheLayer, CacheService, Policy, assert_hit, test_util};
+/// # use std::{convert::Infallible, time::Duration};
+/// # use tower::{Layer, Service, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # let (cache, _) = test_util::cache();
+/// # let service = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::from("hello"))) });
+/// let layer = CacheLayer::new(&cache, Policy::fresh_for(Duration::from_secs(60)));
+/// let mut cached: CacheService<_> = layer.layer(service);
+/// let first = cached.ready().await?.call(Request::new(Body::empty())).await?;
+/// // The body is stored as it is read; it is one for every framework that takes any.
+/// axum::body::to_bytes(Body::new(first.into_body()), 100).await?;
+/// assert_hit!(cached.ready().await?.call(Request::new(Body::empty())).await?);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct CacheService<S, R = NoRebuild> {
     inner: S,

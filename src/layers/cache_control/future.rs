@@ -11,6 +11,8 @@ use std::{
 
 pin_project! {
     /// The answer of a [`CacheControlService`](super::CacheControlService), to come.
+    ///
+    /// The example of [`CacheControlService`](super::CacheControlService) awaits one.
     pub struct CacheControlFuture<F> {
         #[pin]
         inner: F,

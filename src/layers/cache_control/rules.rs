@@ -17,6 +17,18 @@ use http::{
 };
 
 /// The statuses that a [`CacheControl`] is for.
+///
+/// ```
+/// # use larder::{CacheControl, CacheControlLayer, Statuses};
+/// # use std::time::Duration;
+/// use http::StatusCode;
+///
+/// let layer = CacheControlLayer::new(CacheControl::private(Duration::from_secs(60)))
+///     .for_status(Statuses::Redirection, CacheControl::no_cache())
+///     .for_status(StatusCode::PERMANENT_REDIRECT, CacheControl::static_data()); // goes before its class
+/// assert_eq!(Statuses::from(StatusCode::GONE), Statuses::Only(StatusCode::GONE));
+/// # let _ = layer;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Statuses {

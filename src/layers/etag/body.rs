@@ -12,6 +12,16 @@ use std::{
 pin_project! {
     /// The body of a response that went through an [`ETagService`](super::ETagService): that of the inner service, frame
     /// by frame, or nothing if the client has it already.
+    ///
+    /// ```
+    /// # use larder::ETagBody;
+    /// use axum::body::Body;
+    /// use http::Response;
+    ///
+    /// fn boxed(response: Response<ETagBody<Body>>) -> Response<Body> {
+    ///     response.map(Body::new)
+    /// }
+    /// ```
     pub struct ETagBody<B>
     where
         B: Body,

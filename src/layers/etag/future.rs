@@ -14,6 +14,8 @@ use std::{
 
 pin_project! {
     /// The answer of an [`ETagService`](super::ETagService), to come.
+    ///
+    /// The example of [`ETagService`](super::ETagService) awaits two.
     pub struct ETagFuture<F, B> {
         #[pin]
         state: State<F, B>,

@@ -9,6 +9,21 @@ use std::{
 use tower_service::Service;
 
 /// Gives responses an entity tag. Made by [`ETagLayer`](super::ETagLayer).
+///
+/// ```
+/// # use axum::body::Body;
+/// # use http::{Request, Response};
+/// # use larder::{ETagLayer, ETagService};
+/// # use std::convert::Infallible;
+/// # use tower::{Layer, Service, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # let service = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::from("hello"))) });
+/// let mut tagged: ETagService<_> = ETagLayer::new().layer(service);
+/// let first = tagged.ready().await?.call(Request::new(Body::empty())).await?;
+/// let again = Request::get("/").header("if-none-match", &first.headers()["etag"]).body(Body::empty())?;
+/// assert_eq!(tagged.ready().await?.call(again).await?.status(), 304);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ETagService<S> {
     inner: S,

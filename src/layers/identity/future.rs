@@ -16,6 +16,8 @@ use tower_service::Service;
 
 pin_project! {
     /// The answer of an [`IdentityService`](super::IdentityService), to come.
+    ///
+    /// The example of [`IdentityService`](super::IdentityService) awaits one.
     pub struct IdentityFuture<S, ReqBody>
     where
         S: Service<Request<ReqBody>>,

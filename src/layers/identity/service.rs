@@ -13,6 +13,24 @@ use std::{
 use tower_service::Service;
 
 /// Derives the identity of each request. Made by [`IdentityLayer`](super::IdentityLayer).
+///
+/// ```
+/// # use axum::body::Body;
+/// # use http::{Request, Response};
+/// # use larder::{Identity, IdentityLayer, IdentityService};
+/// # use std::convert::Infallible;
+/// # use tower::{Layer, Service, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// // What stands further in finds it in the extensions.
+/// let service = service_fn(|request: Request<Body>| async move {
+///     Ok::<_, Infallible>(Response::new(request.extensions().get::<Identity>().cloned()))
+/// });
+/// let layer = IdentityLayer::from_fn(|_| Some(Identity::new().with_user(42)));
+/// let mut known: IdentityService<_> = layer.layer(service);
+/// let response = known.ready().await?.call(Request::new(Body::empty())).await?;
+/// assert_eq!(response.into_body(), Some(Identity::new().with_user(42)));
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct IdentityService<S> {
     inner: S,

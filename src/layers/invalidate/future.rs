@@ -12,6 +12,8 @@ use tracing::Span;
 
 pin_project! {
     /// The answer of an [`InvalidateService`](super::InvalidateService), to come.
+    ///
+    /// The example of [`InvalidateService`](super::InvalidateService) awaits one.
     pub struct InvalidateFuture<F, B> {
         #[pin]
         state: State<F, B>,

@@ -36,6 +36,24 @@ pub struct InvalidateLayer {
 }
 
 /// Tells a cache what requests have changed. Made by [`InvalidateLayer`].
+///
+/// ```
+/// # use axum::body::Body;
+/// # use http::{Request, Response};
+/// # use larder::{Cache, InvalidateLayer, InvalidateService, Value};
+/// # use std::{convert::Infallible, time::Duration};
+/// # use tower::{Layer, Service, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # let service = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+/// # let cache = Cache::in_memory(1 << 20);
+/// static HEADS: Value<u32> = Value::named("heads").fresh_for(Duration::from_secs(600)).shared().depends_on(&["People"]);
+///
+/// cache.value(&HEADS).put(17);
+/// let mut people: InvalidateService<_> = InvalidateLayer::changed(&cache, ["People"]).layer(service);
+/// people.ready().await?.call(Request::post("/people").body(Body::empty())?).await?;
+/// assert!(cache.value(&HEADS).peek().is_none());
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct InvalidateService<S> {
     inner: S,

@@ -11,6 +11,8 @@ use tokio::task::futures::TaskLocalFuture;
 
 pin_project! {
     /// The answer of a [`StatsService`](super::StatsService), to come.
+    ///
+    /// The example of [`StatsService`](super::StatsService) awaits one.
     pub struct StatsFuture<F> {
         #[pin]
         state: State<F>,

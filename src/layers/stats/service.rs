@@ -5,6 +5,22 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 /// Tells what the caches did. Made by [`StatsLayer`](super::StatsLayer).
+///
+/// ```
+/// # use axum::body::Body;
+/// # use http::{Request, Response};
+/// # use larder::{Cache, CacheLayer, Policy, StatsLayer, StatsService};
+/// # use std::{convert::Infallible, time::Duration};
+/// # use tower::{Layer, Service, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # let service = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+/// # let cache = Cache::in_memory(1 << 20);
+/// let cached = CacheLayer::new(&cache, Policy::fresh_for(Duration::from_secs(60))).layer(service);
+/// let mut shown: StatsService<_> = StatsLayer::on().layer(cached);
+/// let response = shown.ready().await?.call(Request::new(Body::empty())).await?;
+/// assert_eq!(response.headers()["x-cache"], "MISS");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct StatsService<S> {
     inner: S,

@@ -50,6 +50,13 @@ impl Policy {
     ///
     /// A lifetime over four hours is, as long as nothing but time ends it, and a
     /// [`soft_timeout`](Policy::soft_timeout) without a stale response that it could serve.
+    ///
+    /// ```
+    /// # use larder::Policy;
+    /// # use std::time::Duration;
+    /// let days = Policy::named("reports").fresh_for(Duration::from_secs(3 * 24 * 3600));
+    /// assert!(days.warnings()[0].starts_with("policy `reports`: the lifetime, 3d"));
+    /// ```
     pub fn warnings(&self) -> Vec<String> {
         let name = self.name().map_or("a policy without a name".to_owned(), |name| format!("policy `{name}`"));
         let default = self.store.default_lifetime.map(|lifetime| ("the lifetime".to_owned(), lifetime));

@@ -11,7 +11,7 @@ use crate::{
 };
 use larder::{InvalidateError, Selector};
 use serde_json::json;
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 /// What is to be invalidated.
 pub(super) enum Asked {
@@ -125,5 +125,6 @@ async fn preview(shelf: &Shelf<'_>, selector: &Selector) -> Result<(), Fault> {
 
 fn refused(error: &InvalidateError) -> Fault {
     let kind = if error.is_unconfirmed() { Kind::Unconfirmed } else { Kind::Failed };
-    Fault::new(kind, error.to_string())
+    let why = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    Fault::new(kind, format!("{error}{why}"))
 }
