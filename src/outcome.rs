@@ -4,6 +4,41 @@ use crate::semantics::{storable::Refusal, target::Ambiguous};
 use std::{fmt, sync::LazyLock};
 
 /// What the cache did with a request.
+///
+/// ```
+/// use larder::{Event, Observe, Outcome};
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+///
+/// /// Counts the clients that got an old answer.
+/// #[derive(Default)]
+/// struct Old(AtomicU64);
+///
+/// impl Observe for Old {
+///     fn observe(&self, event: &Event<'_>) {
+///         if let Event::Request { outcome: Outcome::Stale, .. } = event {
+///             self.0.fetch_add(1, Relaxed);
+///         }
+///     }
+/// }
+/// # use larder::{CacheLayer, Policy, test_util};
+/// # use std::{sync::Arc, time::Duration};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let old = Arc::new(Old::default());
+/// # let (cache, clock) = test_util::cache_with(larder::Cache::builder().observe(Arc::clone(&old))).unwrap();
+/// # let minute = Duration::from_secs(60);
+/// # let app = CacheLayer::new(&cache, Policy::fresh_for(minute).stale_while_revalidate(minute));
+/// # let app = app.layer(service_fn(|_: http::Request<axum::body::Body>| async {
+/// #     Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty()))
+/// # }));
+/// # for _ in 0..2 {
+/// #     let response = app.clone().oneshot(http::Request::new(axum::body::Body::empty())).await.unwrap();
+/// #     axum::body::to_bytes(axum::body::Body::new(response.into_body()), 1).await.unwrap();
+/// #     clock.advance(minute);
+/// # }
+/// # assert_eq!(old.0.load(Relaxed), 1);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -22,6 +57,26 @@ pub enum Outcome {
 }
 
 /// Why a request neither reads nor fills the cache.
+///
+/// ```
+/// use larder::Bypass;
+/// # use larder::{Cache, CacheLayer, Policy};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let cache = Cache::in_memory(1 << 20);
+/// # let policy = Policy::fresh_for(std::time::Duration::from_secs(60));
+/// # let app = CacheLayer::new(&cache, policy).layer(service_fn(|_: http::Request<axum::body::Body>| async {
+/// #     Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty()))
+/// # }));
+/// # let request = http::Request::get("/").header("cookie", "session=17").body(axum::body::Body::empty()).unwrap();
+/// # app.oneshot(request).await.unwrap();
+///
+/// // A request with a cookie was here, and nobody has said whose it is.
+/// let bypasses = cache.stats().bypasses;
+/// assert_eq!(bypasses.get(Bypass::Cookie.as_str()), Some(&1));
+/// assert_eq!(bypasses.get(Bypass::IdentityMissing.as_str()), None);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bypass {
@@ -64,6 +119,26 @@ pub enum Bypass {
 }
 
 /// Why the answer of the inner service is not in the cache.
+///
+/// ```
+/// use larder::{NotStored, semantics::storable::Refusal};
+/// # use larder::{Cache, CacheLayer, Policy};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let cache = Cache::in_memory(1 << 20);
+/// # let policy = Policy::fresh_for(std::time::Duration::from_secs(60));
+/// # let app = CacheLayer::new(&cache, policy).layer(service_fn(|_: http::Request<axum::body::Body>| async {
+/// #     let answer = http::Response::builder().header("set-cookie", "seen=1").body(axum::body::Body::empty());
+/// #     Ok::<_, std::convert::Infallible>(answer.unwrap())
+/// # }));
+/// # app.oneshot(http::Request::new(axum::body::Body::empty())).await.unwrap();
+///
+/// // A handler has set a cookie in what should be stored.
+/// let not_stored = cache.stats().not_stored;
+/// assert_eq!(not_stored.get(NotStored::Refused(Refusal::SetCookie).as_str()), Some(&1));
+/// assert_eq!(not_stored.get(NotStored::TooLarge.as_str()), None);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NotStored {

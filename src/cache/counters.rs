@@ -46,6 +46,20 @@ impl Counters {
 }
 
 /// What came of asking a store behind the memory tier.
+///
+/// ```
+/// use larder::{Stats, StoreCounts};
+///
+/// /// The stores that somebody should look at.
+/// fn sick(stats: &Stats) -> Vec<&str> {
+///     let sick = |counts: &StoreCounts| !counts.up || counts.dropped > 0;
+///     stats.stores.iter().filter(|(_, counts)| sick(counts)).map(|(name, _)| name.as_str()).collect()
+/// }
+/// # let mut stats = larder::Cache::in_memory(1 << 20).stats();
+/// assert!(sick(&stats).is_empty());
+/// # stats.stores.insert("redis".to_owned(), StoreCounts::default());
+/// # assert_eq!(sick(&stats), ["redis"]);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreCounts {
@@ -69,6 +83,21 @@ pub struct StoreCounts {
 }
 
 /// A log of invalidations that several processes share.
+///
+/// ```
+/// use larder::{LogCounts, Stats};
+/// use std::time::Duration;
+///
+/// /// Whether what others have invalidated may still be served here.
+/// fn lags(stats: &Stats) -> bool {
+///     let late = |log: &LogCounts| log.since_contact.is_none_or(|ago| ago > Duration::from_secs(10));
+///     stats.log.as_ref().is_some_and(late)
+/// }
+/// # let mut stats = larder::Cache::in_memory(1 << 20).stats();
+/// assert!(!lags(&stats)); // no shared log, no others
+/// # stats.log = Some(LogCounts::default());
+/// # assert!(lags(&stats));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogCounts {
@@ -92,6 +121,21 @@ pub struct LogCounts {
 
 /// What a cache has done since it was made, all together; [`Cache::metrics`](crate::Cache::metrics) has it by policy, tenant and
 /// time.
+///
+/// ```
+/// # use larder::{Cache, Value};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let cache = Cache::in_memory(1 << 20);
+/// # static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared();
+/// # cache.value(&RATE).put(2650);
+/// # cache.value(&RATE).get().await;
+/// let stats = cache.stats();
+/// assert_eq!((stats.hits, stats.misses, stats.stored), (1, 0, 1));
+/// let crowded = stats.evictions > stats.stored / 2; // memory is too small
+/// assert!(!crowded && stats.lookup_hit_ratio() > 0.6);
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -8,6 +8,15 @@ use crate::{
 use std::{collections::VecDeque, sync::PoisonError, time::Duration};
 
 /// How far back to look, and how closely.
+///
+/// ```
+/// use larder::HistorySpan;
+/// use std::time::Duration;
+///
+/// let points = |span: HistorySpan| span.span().as_secs() / span.step().as_secs();
+/// assert_eq!(HistorySpan::Day.step(), Duration::from_secs(60));
+/// assert_eq!(points(HistorySpan::Day), 1440);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HistorySpan {
@@ -42,6 +51,22 @@ impl HistorySpan {
 }
 
 /// What a cache did within one step of its history.
+///
+/// ```
+/// use larder::{HistorySpan, Value, test_util};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared();
+/// # let (cache, clock) = test_util::cache();
+/// cache.value(&RATE).put(2650);
+/// cache.value(&RATE).get().await;
+/// clock.advance(Duration::from_secs(10));
+/// let hour = cache.history(HistorySpan::Hour);
+/// assert_eq!(hour.iter().map(|sample| sample.hits).sum::<u64>(), 1);
+/// assert_eq!(hour.last().map(|sample| sample.at_millis), Some(clock.now().as_unix_millis()));
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HistorySample {

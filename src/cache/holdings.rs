@@ -10,6 +10,19 @@ use std::{
 };
 
 /// A part of what memory holds.
+///
+/// ```
+/// # use larder::{Cache, Value};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let cache = Cache::in_memory(1 << 20);
+/// static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared().tags(&["money"]);
+/// cache.value(&RATE).put(2650);
+///
+/// let largest = &cache.metrics().tags[0];
+/// assert_eq!((largest.name.as_str(), largest.entries), ("money", 1));
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holding {

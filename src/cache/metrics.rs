@@ -16,7 +16,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
 
 /// What a cache has done, in total and by policy, value and tenant. Made by [`Cache::metrics`].
-#[derive(Clone, Debug, Default)]
+///
+/// ```
+/// # use larder::{Cache, Value};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let cache = Cache::in_memory(1 << 20);
+/// # static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared();
+/// # cache.value(&RATE).get().await;
+/// let metrics = cache.metrics();
+/// let last = &metrics.windows.five_minutes;
+/// if last.lookups() > 1000 && last.lookup_hit_ratio() < 0.6 {
+///     println!("few hits; most uncached: {:?}", metrics.uncacheable.first());
+/// }
+/// assert_eq!((metrics.total.lookups(), last.lookups()), (1, 1));
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Metrics {
     /// All of it.
@@ -38,7 +54,23 @@ pub struct Metrics {
 }
 
 /// What was counted within the minutes that end now, to about 10 seconds.
-#[derive(Clone, Debug, Default)]
+///
+/// ```
+/// # use larder::{Value, test_util};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared();
+/// # let (cache, clock) = test_util::cache();
+/// cache.value(&RATE).get().await;
+/// for _ in 0..18 {
+///     clock.advance(Duration::from_secs(10));
+///     cache.metrics(); // as a cache in use does by itself
+/// }
+/// let windows = cache.metrics().windows;
+/// assert_eq!((windows.minute.misses, windows.five_minutes.misses), (0, 1));
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Windows {
     /// One minute.
@@ -50,7 +82,22 @@ pub struct Windows {
 }
 
 /// What was counted of a policy or a value.
-#[derive(Clone, Debug)]
+///
+/// ```
+/// # use larder::{Cache, PolicyMetrics, Value};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let cache = Cache::in_memory(1 << 20);
+/// # static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared();
+/// # cache.value(&RATE).put(2650);
+/// let metrics = cache.metrics();
+/// let missed = metrics.policies.iter().filter(|policy| policy.met == Some(false));
+/// assert_eq!(missed.count(), 0); // no objective is missed
+/// let rate = metrics.policies.iter().find(|policy| policy.name == "rate").expect("it was used");
+/// assert_eq!((rate.entries, rate.total.stored), (1, 1));
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PolicyMetrics {
     /// Its name; that of a policy without one is its route, or a number. Over 1024 policies and values are not told apart: the
@@ -79,7 +126,21 @@ pub struct PolicyMetrics {
 }
 
 /// What was counted of a tenant.
-#[derive(Clone, Debug)]
+///
+/// ```
+/// # use larder::{Cache, Identity, Value};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let cache = Cache::in_memory(1 << 20);
+/// static QUOTA: Value<u32> = Value::named("quota").fresh_for(Duration::from_secs(60)).per_tenant();
+/// cache.value(&QUOTA).for_identity(&Identity::new().with_tenant("acme")).put(100);
+///
+/// let tenants = cache.metrics().tenants;
+/// let acme = tenants.iter().find(|tenant| tenant.name == "acme").expect("it has something");
+/// assert_eq!((acme.entries, acme.total.stored), (1, 1));
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TenantMetrics {
     /// The tenant.
@@ -95,6 +156,23 @@ pub struct TenantMetrics {
 }
 
 /// A route whose answers are not stored, or not looked for.
+///
+/// ```
+/// # use larder::{Cache, CacheLayer, Policy};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let cache = Cache::in_memory(1 << 20);
+/// # let policy = Policy::fresh_for(std::time::Duration::from_secs(60));
+/// # let app = CacheLayer::new(&cache, policy).layer(service_fn(|_: http::Request<axum::body::Body>| async {
+/// #     let answer = http::Response::builder().header("set-cookie", "seen=1").body(axum::body::Body::empty());
+/// #     Ok::<_, std::convert::Infallible>(answer.unwrap())
+/// # }));
+/// # app.oneshot(http::Request::get("/cart").body(axum::body::Body::empty()).unwrap()).await.unwrap();
+/// let metrics = cache.metrics();
+/// let worst = metrics.uncacheable.first().expect("a response that sets a cookie was not stored");
+/// assert_eq!((worst.route.as_str(), worst.reason), ("/cart", "set-cookie"));
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UncachedRoute {

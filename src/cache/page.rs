@@ -12,6 +12,18 @@ use std::{
 };
 
 /// What a page is about.
+///
+/// ```
+/// use larder::PolicyKind;
+/// # use larder::{Cache, Value};
+/// # let cache = Cache::in_memory(1 << 20);
+/// # static RATE: Value<u32> = Value::named("rate").fresh_for(std::time::Duration::from_secs(60)).shared();
+/// # cache.value(&RATE).put(2650);
+///
+/// let metrics = cache.metrics();
+/// let values = metrics.policies.iter().filter(|policy| policy.kind == PolicyKind::Value);
+/// assert_eq!(values.map(|value| value.name.as_str()).collect::<Vec<_>>(), ["rate"]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum PolicyKind {

@@ -11,6 +11,22 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 pub(crate) const NAME: &str = "larder";
 
 /// Whether responses say what the cache did, in `Cache-Status` (RFC 9211).
+///
+/// ```
+/// use larder::{Cache, CacheLayer, CacheStatusHeader, Policy};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::ConfigError> {
+/// # let inner = service_fn(|_: http::Request<axum::body::Body>| async {
+/// #     Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty()))
+/// # });
+/// # let policy = Policy::fresh_for(std::time::Duration::from_secs(60));
+///
+/// let cache = Cache::builder().cache_status(CacheStatusHeader::Off).build()?;
+/// let app = CacheLayer::new(&cache, policy).layer(inner);
+/// let response = app.oneshot(http::Request::new(axum::body::Body::empty())).await.expect("it cannot fail");
+/// assert!(!response.headers().contains_key("cache-status"));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CacheStatusHeader {
@@ -58,7 +74,7 @@ impl StatusLine {
     pub(crate) fn say_hit(&self, headers: &mut HeaderMap, key: &KeyBuf, ttl: i64, detail: Option<&str>) {
         if self.is_debug() {
             let key = Key::from(key).to_string();
-            let line = CacheStatus { hit: true, ttl: Some(ttl), key: Some(&key), detail, ..nothing() };
+            let line = CacheStatus { hit: true, ttl: Some(ttl), key: Some(&key), detail, ..CacheStatus::new(NAME) };
             replace_last(headers, line.to_header_value());
         }
     }
@@ -77,7 +93,7 @@ impl StatusLine {
                     collapsed: note.collapsed,
                     key: key.as_deref(),
                     detail: note.detail,
-                    ..nothing()
+                    ..CacheStatus::new(NAME)
                 };
                 line.to_header_value()
             }
@@ -101,20 +117,6 @@ fn brief(why: Forward, note: Forwarded<'_>) -> HeaderValue {
         (_, true) => "larder; fwd=miss; stored",
         (_, false) => "larder; fwd=miss",
     })
-}
-
-fn nothing() -> CacheStatus<'static> {
-    CacheStatus {
-        name: NAME,
-        hit: false,
-        fwd: None,
-        fwd_status: None,
-        ttl: None,
-        stored: false,
-        collapsed: false,
-        key: None,
-        detail: None,
-    }
 }
 
 fn replace_last(headers: &mut HeaderMap, value: HeaderValue) {

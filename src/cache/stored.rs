@@ -10,6 +10,28 @@ use http::StatusCode;
 use std::{collections::BTreeMap, fmt, slice, time::Duration};
 
 /// A walk through what the stores behind the memory tier hold, page by page. Made by [`Cache::stored`].
+///
+/// ```
+/// use larder::Selector;
+/// # use larder::{Cache, Disk, Value};
+/// # use std::time::Duration;
+/// # static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared();
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = std::env::temp_dir().join(format!("larder-stored-example-{}", std::process::id()));
+/// # let cache = Cache::builder().disk(Disk::open(&folder)).build()?;
+/// # assert!(cache.ready(Duration::from_secs(60)).await);
+/// # cache.value(&RATE).put(2650);
+/// # cache.shutdown(Duration::from_secs(60)).await;
+///
+/// let mut stored = cache.stored(&Selector::everything())?;
+/// let mut largest = None;
+/// while let Some(page) = stored.next().await? {
+///     largest = largest.into_iter().chain(page.entries).max_by_key(|entry| entry.stored_bytes);
+/// }
+/// assert_eq!(largest.and_then(|entry| entry.value).as_deref(), Some("rate"));
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok(()) }
+/// ```
 #[must_use = "it looks at nothing until it is asked for a page"]
 pub struct Stored {
     cache: Cache,
@@ -20,6 +42,20 @@ pub struct Stored {
 }
 
 /// A page of what a store holds. It may be empty although others follow.
+///
+/// ```
+/// # use larder::{Cache, Selector};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// let mut stored = cache.stored(&Selector::everything())?;
+/// let (mut read, mut sealed) = (0, 0);
+/// while let Some(page) = stored.next().await? {
+///     read += page.entries.len();
+///     sealed += page.unreadable.get("sealed").copied().unwrap_or(0);
+/// }
+/// assert_eq!((read, sealed), (0, 0)); // there is no store behind this memory
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredPage {
@@ -30,6 +66,31 @@ pub struct StoredPage {
 }
 
 /// A response or value that a store holds, as its first bytes tell. It may be damaged further on.
+///
+/// ```
+/// use larder::{StoredEntry, StoredState};
+/// # use larder::{Cache, Disk, Selector, Value};
+/// # use std::time::Duration;
+/// # static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared();
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = std::env::temp_dir().join(format!("larder-entry-example-{}", std::process::id()));
+/// # let cache = Cache::builder().disk(Disk::open(&folder)).build()?;
+/// # assert!(cache.ready(Duration::from_secs(60)).await);
+/// # cache.value(&RATE).put(2650);
+/// # cache.shutdown(Duration::from_secs(60)).await;
+/// # let mut stored = cache.stored(&Selector::everything())?;
+/// # let mut found = Vec::new();
+/// # while let Some(page) = stored.next().await? {
+/// #     found.extend(page.entries);
+/// # }
+/// # let entry = found.pop().unwrap();
+///
+/// let name = |entry: &StoredEntry| entry.policy.clone().or(entry.value.clone());
+/// assert_eq!(name(&entry).as_deref(), Some("rate"));
+/// assert!(entry.state == StoredState::Fresh && entry.fresh_for <= Duration::from_secs(60));
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredEntry {
@@ -64,6 +125,14 @@ pub struct StoredEntry {
 }
 
 /// How what a store holds stands.
+///
+/// ```
+/// use larder::StoredState;
+///
+/// let of_use = |state: StoredState| matches!(state, StoredState::Fresh | StoredState::Stale);
+/// assert!(of_use(StoredState::Stale) && !of_use(StoredState::Unknown));
+/// assert_eq!(StoredState::Invalidated.to_string(), "invalidated");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoredState {

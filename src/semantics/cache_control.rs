@@ -22,7 +22,21 @@ use std::time::Duration;
 ///
 /// Of duplicate lifetimes the smaller is kept (RFC 9111 §4.2.1). `no-cache` and `private` with a list of fields count
 /// as without one, which RFC 9111 §5.2.2.4 and §5.2.2.7 allow. A value on a directive that takes none is ignored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
+/// use larder::semantics::cache_control::ResponseDirectives;
+/// use std::time::Duration;
+///
+/// let says = HeaderValue::from_static("max-age=600, max-age=60, private=\"set-cookie\"");
+/// let directives = ResponseDirectives::parse(&HeaderMap::from_iter([(CACHE_CONTROL, says)]));
+/// assert_eq!(directives.max_age, Some(Duration::from_secs(60)));
+/// assert!(directives.private && !directives.malformed);
+///
+/// let broken = ResponseDirectives::from_lines([&b"max-age=soon, no-store"[..]]);
+/// assert!(broken.malformed && broken.no_store);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ResponseDirectives {
     /// `max-age` (RFC 9111 §5.2.2.1).
@@ -130,7 +144,18 @@ impl ResponseDirectives {
 ///
 /// Whoever wrote it badly gets the careful reading: of conflicting values the stricter, for a `max-age` or `min-fresh`
 /// that cannot be read `max-age=0`, and for such a `max-stale` nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
+/// use larder::semantics::cache_control::RequestDirectives;
+/// use std::time::Duration;
+///
+/// let says = HeaderValue::from_static("only-if-cached, max-age=ten");
+/// let asks = RequestDirectives::parse(&HeaderMap::from_iter([(CACHE_CONTROL, says)]));
+/// assert!(asks.only_if_cached); // 504 where nothing is stored
+/// assert_eq!(asks.max_age, Some(Duration::ZERO));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RequestDirectives {
     /// `no-cache` (RFC 9111 §5.2.1.4).
@@ -152,6 +177,20 @@ pub struct RequestDirectives {
 }
 
 /// How stale a response a request accepts (RFC 9111 §5.2.1.2).
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
+/// use larder::semantics::cache_control::{MaxStale, RequestDirectives};
+/// use std::time::Duration;
+///
+/// let accepts = |says| {
+///     let fields = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static(says))]);
+///     RequestDirectives::parse(&fields).max_stale
+/// };
+/// assert_eq!(accepts("max-stale"), Some(MaxStale::Any));
+/// assert_eq!(accepts("max-stale=30"), Some(MaxStale::Within(Duration::from_secs(30))));
+/// assert_eq!(accepts("max-stale=long"), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MaxStale {
     /// `max-stale` without a value: any age.

@@ -8,11 +8,31 @@ const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
 
 /// The groups that a response is in. None if the field is no list of strings.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue};
+/// use larder::semantics::cache_groups::cache_groups;
+///
+/// let mut head = HeaderMap::new();
+/// head.insert("cache-groups", HeaderValue::from_static(r#""products", "sale""#));
+/// assert_eq!(cache_groups(&head), ["products", "sale"]);
+/// ```
 pub fn cache_groups(headers: &HeaderMap) -> Vec<String> {
     strings(headers, &CACHE_GROUPS)
 }
 
 /// The groups that a response to an unsafe request has made invalid (§3). None if the field is no list of strings.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue};
+/// use larder::semantics::cache_groups::{cache_groups, invalidated_groups};
+///
+/// let (mut stored, mut answer) = (HeaderMap::new(), HeaderMap::new());
+/// stored.insert("cache-groups", HeaderValue::from_static(r#""products", "sale""#));
+/// answer.insert("cache-group-invalidation", HeaderValue::from_static(r#""sale""#));
+/// let gone = invalidated_groups(&answer);
+/// assert!(cache_groups(&stored).iter().any(|group| gone.contains(group)));
+/// ```
 pub fn invalidated_groups(headers: &HeaderMap) -> Vec<String> {
     strings(headers, &CACHE_GROUP_INVALIDATION)
 }

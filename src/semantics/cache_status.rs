@@ -15,7 +15,16 @@ use std::fmt::{self, Write};
 ///
 /// `hit` and `fwd` exclude each other (§2.1), so with `hit` no `fwd` is written; and `fwd-status`, `stored` and
 /// `collapsed` mean something beside `fwd` only (§2.3, §2.5, §2.6) and are written only there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// ```
+/// use larder::semantics::cache_status::{CacheStatus, Forward};
+///
+/// let mut status = CacheStatus::new("edge");
+/// status.fwd = Some(Forward::UriMiss);
+/// status.stored = true;
+/// assert_eq!(status.to_header_value(), "edge; fwd=uri-miss; stored");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct CacheStatus<'a> {
     /// The cache. Written as a Token if it is one, else as a String.
@@ -38,7 +47,22 @@ pub struct CacheStatus<'a> {
     pub detail: Option<&'a str>,
 }
 
-impl CacheStatus<'_> {
+impl<'a> CacheStatus<'a> {
+    /// The cache of this name, of which nothing is said yet.
+    pub const fn new(name: &'a str) -> Self {
+        Self {
+            name,
+            hit: false,
+            fwd: None,
+            fwd_status: None,
+            ttl: None,
+            stored: false,
+            collapsed: false,
+            key: None,
+            detail: None,
+        }
+    }
+
     /// The value as a field line of its own.
     pub fn to_header_value(&self) -> HeaderValue {
         // Only printable ASCII is written, so the fallback is never taken.
@@ -83,6 +107,17 @@ impl fmt::Display for CacheStatus<'_> {
 }
 
 /// Why a request went forward, from most to least specific (RFC 9211 §2.2).
+///
+/// ```
+/// use larder::semantics::cache_status::Forward;
+///
+/// let why = |stored_for_uri: bool, selected: bool| match (stored_for_uri, selected) {
+///     (false, _) => Forward::UriMiss,
+///     (true, false) => Forward::VaryMiss,
+///     (true, true) => Forward::Stale,
+/// };
+/// assert_eq!(why(true, false).to_string(), "vary-miss");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Forward {
@@ -127,7 +162,17 @@ impl fmt::Display for Forward {
 }
 
 /// What one cache did, as read from a response (RFC 9211 §2). A parameter that has another type than there is absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::CACHE_STATUS};
+/// use larder::semantics::cache_status::member;
+///
+/// let says = HeaderValue::from_static("larder; fwd=stale; fwd-status=304; ttl=60");
+/// let larder = member(&HeaderMap::from_iter([(CACHE_STATUS, says)]), "larder").expect("it has said so");
+/// assert!(!larder.hit && larder.fwd.as_deref() == Some("stale"));
+/// assert_eq!((larder.fwd_status, larder.ttl), (Some(304), Some(60))); // it still holds
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Member {
     /// The request was satisfied by the cache (§2.1).
@@ -149,6 +194,17 @@ pub struct Member {
 }
 
 /// The last member of the cache `name` over all `Cache-Status` lines. `None` also if the field is malformed anywhere.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::CACHE_STATUS};
+/// use larder::semantics::cache_status::member;
+///
+/// let says = HeaderValue::from_static("larder; hit; ttl=30, \"edge one\"; fwd=uri-miss; stored");
+/// let head = HeaderMap::from_iter([(CACHE_STATUS, says)]);
+/// assert!(member(&head, "larder").is_some_and(|larder| larder.hit));
+/// assert!(member(&head, "edge one").is_some_and(|edge| edge.stored));
+/// assert_eq!(member(&head, "other"), None);
+/// ```
 pub fn member(headers: &HeaderMap, name: &str) -> Option<Member> {
     let text = joined_lines(headers, &CACHE_STATUS)?;
     let members = Parser::of(&text).list()?;

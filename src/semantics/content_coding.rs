@@ -15,6 +15,16 @@ use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
 ///
 /// Preferences, unknown codings and malformed elements are dropped. Of contradicting elements the refusal counts. `*`
 /// stands for the codings not named; where an unknown coding is refused by name, it covers the known ones only.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
+/// use larder::semantics::content_coding::normal;
+///
+/// let accepted = |says| normal(&HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(says))]));
+/// assert_eq!(accepted("gzip, br;q=0.8"), accepted("br,x-gzip;q=0.1, unheard-of"));
+/// assert_ne!(accepted("gzip, br;q=0"), accepted("gzip, br"));
+/// assert_eq!(normal(&HeaderMap::new()), None);
+/// ```
 pub fn normal(request: &HeaderMap) -> Option<NormalCodings> {
     let mut lines = request.get_all(ACCEPT_ENCODING).iter().peekable();
     lines.peek()?;
@@ -47,6 +57,17 @@ pub fn normal(request: &HeaderMap) -> Option<NormalCodings> {
 
 /// The set of codings a request accepts: `zstd`, `br`, `gzip`, `deflate`, whether it accepts others (`*`), and whether
 /// it refuses to have none (`identity;q=0`).
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
+/// use larder::semantics::content_coding::normal;
+///
+/// let says = HeaderValue::from_static("br;q=0.2, GZIP, identity;q=0");
+/// let codings = normal(&HeaderMap::from_iter([(ACCEPT_ENCODING, says)])).expect("the field is there");
+/// assert!(codings.accepts("br") && !codings.accepts("zstd"));
+/// assert!(!codings.accepts("identity"));
+/// assert_eq!(codings.to_header_value(), "br, gzip, identity;q=0"); // what a handler is asked
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NormalCodings(u8);
 

@@ -17,6 +17,17 @@ use std::{
 };
 
 /// A point in time, in milliseconds since the Unix epoch. Arithmetic saturates, so a clock can be wrong but never wrap.
+///
+/// ```
+/// use larder::semantics::date::Timestamp;
+/// use std::time::{Duration, SystemTime};
+///
+/// let stored = Timestamp::from_unix_secs(1_800_000_000);
+/// let now = stored.saturating_add(Duration::from_secs(90));
+/// assert_eq!(now.since(stored), Duration::from_secs(90));
+/// assert_eq!(stored.since(now), Duration::ZERO); // the clock was set back
+/// assert_eq!(SystemTime::from(now), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_090));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -77,6 +88,16 @@ impl Timestamp {
 /// Reads an HTTP-date in any of the three formats (RFC 9110 §5.6.7). `now` decides the century of a two-digit year.
 ///
 /// Letters may have any case, white space around the value is ignored, and a leap second `:60` is read as `:59`.
+///
+/// ```
+/// use larder::semantics::date::{Timestamp, parse_http_date};
+///
+/// let now = Timestamp::from_unix_secs(1_800_000_000);
+/// let then = Some(Timestamp::from_unix_secs(784_111_777));
+/// assert_eq!(parse_http_date(b"Sun, 06 Nov 1994 08:49:37 GMT", now), then);
+/// assert_eq!(parse_http_date(b"Sunday, 06-Nov-94 08:49:37 GMT", now), then);
+/// assert_eq!(parse_http_date(b"0", now), None); // `Expires: 0`
+/// ```
 pub fn parse_http_date(value: &[u8], now: Timestamp) -> Option<Timestamp> {
     let value = value.trim_ascii();
     let mut buffer = [0; LONGEST_DATE];
@@ -92,6 +113,15 @@ pub fn parse_http_date(value: &[u8], now: Timestamp) -> Option<Timestamp> {
 }
 
 /// Writes an IMF-fixdate, whole seconds rounded down (RFC 9110 §5.6.7). The format ends with the year 9999.
+///
+/// ```
+/// use http::{HeaderMap, header::DATE};
+/// use larder::semantics::date::{Timestamp, http_date};
+///
+/// let mut head = HeaderMap::new();
+/// head.insert(DATE, http_date(Timestamp::from_unix_millis(784_111_777_999)));
+/// assert_eq!(head[DATE], "Sun, 06 Nov 1994 08:49:37 GMT");
+/// ```
 pub fn http_date(at: Timestamp) -> HeaderValue {
     // A date is visible ASCII, so the second arm is never taken.
     HeaderValue::try_from(imf_fixdate(at)).unwrap_or_else(|_| HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))

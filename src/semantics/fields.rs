@@ -6,6 +6,14 @@ use http::{
 };
 
 /// The fields that a `Connection` field names, as far as they are field names.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::CONNECTION};
+/// use larder::semantics::fields::connection_nominated;
+///
+/// let head = HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("close, X-Trace, no name"))]);
+/// assert!(connection_nominated(&head).eq(["close", "x-trace"]));
+/// ```
 pub fn connection_nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     headers
         .get_all(CONNECTION)
@@ -16,12 +24,26 @@ pub fn connection_nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderN
 
 /// Removes what a stored response must not keep: `Connection` and what it names, and the fields that each connection
 /// has of its own.
+///
+/// ```
+/// use http::{HeaderMap, HeaderName, HeaderValue, header::{CONNECTION, ETAG}};
+/// use larder::semantics::fields::strip_connection_fields;
+///
+/// let mut head = HeaderMap::from_iter([
+///     (CONNECTION, HeaderValue::from_static("keep-alive, x-trace")),
+///     (HeaderName::from_static("keep-alive"), HeaderValue::from_static("timeout=5")),
+///     (HeaderName::from_static("x-trace"), HeaderValue::from_static("17")),
+///     (ETAG, HeaderValue::from_static("\"v1\"")),
+/// ]);
+/// strip_connection_fields(&mut head);
+/// assert_eq!(head.keys().collect::<Vec<_>>(), [ETAG]);
+/// ```
 pub fn strip_connection_fields(headers: &mut HeaderMap) {
     strip_connection_fields_but(headers, |_| false);
 }
 
 /// The same, but for those of the named fields that are to be kept.
-pub fn strip_connection_fields_but(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
+pub(crate) fn strip_connection_fields_but(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
     // Mostly there is none of them.
     if !headers.keys().any(|name| CONNECTION_FIELDS.contains(&name.as_str())) {
         return;
@@ -32,7 +54,7 @@ pub fn strip_connection_fields_but(headers: &mut HeaderMap, keep: impl Fn(&Heade
 }
 
 /// Whether a name in `Connection` is one that speaks of the connection itself.
-pub fn is_of_the_connection(name: &HeaderName) -> bool {
+pub(crate) fn is_of_the_connection(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "close"
@@ -47,7 +69,7 @@ pub fn is_of_the_connection(name: &HeaderName) -> bool {
 }
 
 /// Takes the fields for which the closure says yes out of what `Connection` names.
-pub fn withdraw_nominations(headers: &mut HeaderMap, withdrawn: impl Fn(&HeaderName) -> bool) {
+pub(crate) fn withdraw_nominations(headers: &mut HeaderMap, withdrawn: impl Fn(&HeaderName) -> bool) {
     if !connection_nominated(headers).any(|name| withdrawn(&name)) {
         return;
     }
@@ -60,7 +82,7 @@ pub fn withdraw_nominations(headers: &mut HeaderMap, withdrawn: impl Fn(&HeaderN
 
 /// Whether `Connection` names a field that a cache goes by, beside those that speak to it alone. Such a field is not to be
 /// passed on (RFC 9110 §7.6.1), and not to be forgotten either.
-pub fn takes_back_meaning(headers: &HeaderMap, targets: &[HeaderName]) -> bool {
+pub(crate) fn takes_back_meaning(headers: &HeaderMap, targets: &[HeaderName]) -> bool {
     headers.contains_key(CONNECTION)
         && connection_nominated(headers).any(|name| {
             name.as_str().starts_with("content-")

@@ -14,6 +14,20 @@ use http::{
 use std::time::Duration;
 
 /// Where a freshness lifetime comes from.
+///
+/// ```
+/// use http::{HeaderMap, StatusCode};
+/// use larder::semantics::{date::Timestamp, freshness::LifetimeSource};
+/// use larder::semantics::storable::{Refusal, StoreRequest, StoreRules, storable};
+/// use std::time::Duration;
+///
+/// let mut rules = StoreRules::default();
+/// rules.default_lifetime = Some(Duration::from_secs(300));
+/// let (now, silent) = (Timestamp::from_unix_secs(1_800_000_000), HeaderMap::new());
+/// let stored = storable(StoreRequest::default(), StatusCode::OK, &silent, &rules, now, Duration::ZERO)?;
+/// assert_eq!(stored.source, LifetimeSource::Policy);
+/// # Ok::<(), Refusal>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LifetimeSource {
@@ -31,6 +45,20 @@ pub enum LifetimeSource {
 
 /// The lifetime that the response itself states, in the order of §4.2.1: `s-maxage`, `max-age`, `Expires`. Where a
 /// targeted field governs, `Expires` does not count (RFC 9213 §2.2).
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::{CACHE_CONTROL, EXPIRES}};
+/// use larder::semantics::{date::{Timestamp, http_date}, targeted::governing};
+/// use larder::semantics::freshness::{LifetimeSource, explicit_lifetime};
+/// use std::time::Duration;
+///
+/// let (now, hour) = (Timestamp::from_unix_secs(1_800_000_000), Duration::from_secs(3600));
+/// let mut head = HeaderMap::from_iter([(EXPIRES, http_date(now.saturating_add(hour)))]);
+/// let lifetime = |head: &HeaderMap| explicit_lifetime(&governing(head, &[]), head, now);
+/// assert_eq!(lifetime(&head), Some((hour, LifetimeSource::Expires)));
+/// head.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
+/// assert_eq!(lifetime(&head), Some((hour / 60, LifetimeSource::MaxAge)));
+/// ```
 pub fn explicit_lifetime(
     governing: &Governing,
     headers: &HeaderMap,
@@ -63,6 +91,19 @@ fn expires(headers: &HeaderMap, received: Timestamp) -> Option<Duration> {
 
 /// A lifetime for a response that states none: a tenth of the time since it was last modified (§4.2.2). Only for
 /// statuses that are cacheable by heuristic, or where `public` allows it.
+///
+/// ```
+/// use http::{HeaderMap, StatusCode, header::LAST_MODIFIED};
+/// use larder::semantics::cache_control::ResponseDirectives;
+/// use larder::semantics::{date::{Timestamp, http_date}, freshness::heuristic_lifetime};
+/// use std::time::Duration;
+///
+/// let (now, hour) = (Timestamp::from_unix_secs(1_800_000_000), Duration::from_secs(3600));
+/// let head = HeaderMap::from_iter([(LAST_MODIFIED, http_date(now.saturating_sub(hour)))]);
+/// let lifetime = |status| heuristic_lifetime(status, &ResponseDirectives::default(), &head, now);
+/// assert_eq!(lifetime(StatusCode::OK), Some(hour / 10));
+/// assert_eq!(lifetime(StatusCode::FOUND), None);
+/// ```
 pub fn heuristic_lifetime(
     status: StatusCode,
     directives: &ResponseDirectives,
@@ -78,6 +119,14 @@ pub fn heuristic_lifetime(
 }
 
 /// Whether the status is defined as cacheable by heuristic (RFC 9110 §15.1). 206 is one, but is never stored here.
+///
+/// ```
+/// use http::StatusCode;
+/// use larder::semantics::freshness::is_heuristically_cacheable;
+///
+/// assert!(is_heuristically_cacheable(StatusCode::NOT_FOUND));
+/// assert!(!is_heuristically_cacheable(StatusCode::FOUND));
+/// ```
 pub fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
@@ -86,6 +135,19 @@ pub fn is_heuristically_cacheable(status: StatusCode) -> bool {
 ///
 /// A response with neither `Age` nor `Date` was made by the inner service just now, so its age is zero: the time that a
 /// slow handler took is not counted against the lifetime of its answer.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::AGE};
+/// use larder::semantics::{date::Timestamp, freshness::initial_age};
+/// use std::time::Duration;
+///
+/// // It lay in a cache further in for 30 s, and took 2 s from there.
+/// let requested = Timestamp::from_unix_secs(1_800_000_000);
+/// let received = requested.saturating_add(Duration::from_secs(2));
+/// let head = HeaderMap::from_iter([(AGE, HeaderValue::from_static("30"))]);
+/// assert_eq!(initial_age(&head, requested, received), Duration::from_secs(32));
+/// assert_eq!(initial_age(&HeaderMap::new(), requested, received), Duration::ZERO);
+/// ```
 pub fn initial_age(headers: &HeaderMap, requested: Timestamp, received: Timestamp) -> Duration {
     let age = age(headers);
     let date = date(headers, received);
@@ -100,6 +162,16 @@ pub fn initial_age(headers: &HeaderMap, requested: Timestamp, received: Timestam
 }
 
 /// The `Age` field: the first value of the first line, too large is clamped, invalid is absent (§5.1).
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::AGE};
+/// use larder::semantics::freshness::age;
+/// use std::time::Duration;
+///
+/// let said = |value| age(&HeaderMap::from_iter([(AGE, HeaderValue::from_static(value))]));
+/// assert_eq!(said("120"), Some(Duration::from_secs(120)));
+/// assert_eq!(said("two minutes"), None);
+/// ```
 pub fn age(headers: &HeaderMap) -> Option<Duration> {
     let line = headers.get(AGE)?.as_bytes();
     let first = line.split(|byte| *byte == b',').next()?.trim_ascii();

@@ -10,12 +10,30 @@ use std::borrow::Cow;
 
 /// Whether a method promises to change nothing (RFC 9110 §9.2.1; QUERY: RFC 10008). Methods are told apart by case, and
 /// of an unknown one nothing is promised.
+///
+/// ```
+/// use http::Method;
+/// use larder::semantics::invalidation::is_safe;
+///
+/// assert!(is_safe(&Method::GET));
+/// assert!(!is_safe(&Method::DELETE) && !is_safe(&"get".parse()?));
+/// # Ok::<(), http::method::InvalidMethod>(())
+/// ```
 pub fn is_safe(method: &Method) -> bool {
     matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE" | "QUERY")
 }
 
 /// Whether a final response to this method invalidates what is stored for its target: the method is unsafe and the
 /// status no error, that is 2xx or 3xx (RFC 9111 §4.4).
+///
+/// ```
+/// use http::{Method, StatusCode};
+/// use larder::semantics::invalidation::invalidates;
+///
+/// assert!(invalidates(&Method::POST, StatusCode::SEE_OTHER));
+/// assert!(!invalidates(&Method::POST, StatusCode::CONFLICT)); // nothing has changed
+/// assert!(!invalidates(&Method::GET, StatusCode::OK));
+/// ```
 pub fn invalidates(method: &Method, status: StatusCode) -> bool {
     !is_safe(method) && (status.is_success() || status.is_redirection())
 }
@@ -26,6 +44,18 @@ pub fn invalidates(method: &Method, status: StatusCode) -> bool {
 /// References to another origin are left out, or anyone could empty another's cache; so is what cannot be read or is
 /// longer than 8 KiB. The scheme of `base` may be unknown, then http and https both match; without an authority only
 /// references that name none do.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::{CONTENT_LOCATION, LOCATION}};
+/// use larder::semantics::{invalidation::same_origin_targets, target::Target};
+///
+/// let posted = Target { scheme: Some("https"), authority: Some("shop.example"), path: "/products", query: None };
+/// let answer = HeaderMap::from_iter([
+///     (LOCATION, HeaderValue::from_static("products/17#price")),
+///     (CONTENT_LOCATION, HeaderValue::from_static("https://other.example/products")),
+/// ]);
+/// assert_eq!(same_origin_targets(&posted, &answer), ["/products/17"]);
+/// ```
 pub fn same_origin_targets(base: &Target<'_>, headers: &HeaderMap) -> Vec<String> {
     let own = path_and_query(base);
     let lines = headers.get_all(LOCATION).iter().chain(headers.get_all(CONTENT_LOCATION));
@@ -39,6 +69,14 @@ pub fn same_origin_targets(base: &Target<'_>, headers: &HeaderMap) -> Vec<String
 }
 
 /// The path and query of a target as one text. An empty path is `/` (RFC 9110 §4.2.3).
+///
+/// ```
+/// use larder::semantics::{invalidation::path_and_query, target::Target};
+///
+/// // https://shop.example?page=2
+/// let target = Target { scheme: Some("https"), authority: Some("shop.example"), path: "", query: Some("page=2") };
+/// assert_eq!(path_and_query(&target), "/?page=2");
+/// ```
 pub fn path_and_query<'a>(target: &Target<'a>) -> Cow<'a, str> {
     let path = if target.path.is_empty() { "/" } else { target.path };
     match target.query {

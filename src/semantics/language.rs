@@ -6,6 +6,17 @@ use http::{HeaderMap, header::ACCEPT_LANGUAGE};
 ///
 /// Ranges are tried by falling weight, each as it is and then with its last subtags cut off: `de-AT` finds `de`.
 /// Malformed elements do not count.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::ACCEPT_LANGUAGE};
+/// use larder::semantics::language::preferred;
+///
+/// let wishes = HeaderValue::from_static("fr, de-AT;q=0.9, en;q=0.8");
+/// let request = HeaderMap::from_iter([(ACCEPT_LANGUAGE, wishes)]);
+/// let spoken = ["en".to_owned(), "de".to_owned()];
+/// assert_eq!(preferred(&request, &spoken), Some("de"));
+/// assert_eq!(preferred(&HeaderMap::new(), &spoken), Some("en"));
+/// ```
 pub fn preferred<'s>(request: &HeaderMap, spoken: &'s [String]) -> Option<&'s str> {
     if spoken.is_empty() {
         return None;

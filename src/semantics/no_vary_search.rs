@@ -53,6 +53,18 @@ pub fn no_vary_search(headers: &HeaderMap) -> Option<SearchVariance> {
 }
 
 /// Which parts of the query select a response; the draft's URL variation config. The default is: all of it, byte by byte.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue};
+/// use larder::semantics::no_vary_search::{SearchVariance, no_vary_search};
+///
+/// let mut head = HeaderMap::new();
+/// head.insert("no-vary-search", HeaderValue::from_static(r#"except=("id")"#));
+/// let variance = no_vary_search(&head).unwrap_or_default();
+/// assert!(variance.counts(b"id") && !variance.counts(b"utm_source"));
+/// assert_eq!(variance.normal_query(Some("utm_source=x&id=17")).as_deref(), Some("id=17"));
+/// assert_eq!(SearchVariance::default().normal_query(Some("b&a")).as_deref(), Some("b&a"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SearchVariance {
     key_order_matters: bool,

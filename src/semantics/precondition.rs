@@ -14,7 +14,23 @@ use http::{
 };
 
 /// What the preconditions of a request ask for (RFC 9110 §13.2.2).
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, Method, StatusCode, header::{ETAG, IF_NONE_MATCH}};
+/// use larder::semantics::{date::Timestamp, precondition::{Precondition, evaluate}};
+///
+/// let now = Timestamp::from_unix_secs(1_800_000_000);
+/// let request = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static("\"v1\", \"v2\""))]);
+/// let stored = HeaderMap::from_iter([(ETAG, HeaderValue::from_static("\"v2\""))]);
+/// let status = match evaluate(&Method::GET, &request, &stored, now) {
+///     Precondition::Proceed => StatusCode::OK,
+///     Precondition::NotModified => StatusCode::NOT_MODIFIED,
+///     Precondition::Failed => StatusCode::PRECONDITION_FAILED,
+/// };
+/// assert_eq!(status, StatusCode::NOT_MODIFIED);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "the request is answered as it says"]
 pub enum Precondition {
     /// They hold, or there are none: the request is answered as if it had none.
     Proceed,
@@ -36,6 +52,18 @@ pub enum Precondition {
 /// | 2 | `If-Unmodified-Since`, without `If-Match` | modified later | 412 |
 /// | 3 | `If-None-Match` | a tag matches weakly | 304 to GET and HEAD, else 412 |
 /// | 4 | `If-Modified-Since`, GET and HEAD, without `If-None-Match` | not modified later | 304 |
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, Method, header::{ETAG, IF_MATCH}};
+/// use larder::semantics::{date::Timestamp, precondition::{Precondition, evaluate}};
+///
+/// // Someone else has saved since the client read version 1.
+/// let request = HeaderMap::from_iter([(IF_MATCH, HeaderValue::from_static("\"v1\""))]);
+/// let current = HeaderMap::from_iter([(ETAG, HeaderValue::from_static("\"v2\""))]);
+/// let now = Timestamp::from_unix_secs(1_800_000_000);
+/// assert_eq!(evaluate(&Method::PUT, &request, &current, now), Precondition::Failed);
+/// assert_eq!(evaluate(&Method::PUT, &HeaderMap::new(), &current, now), Precondition::Proceed);
+/// ```
 pub fn evaluate(method: &Method, request: &HeaderMap, current: &HeaderMap, now: Timestamp) -> Precondition {
     // §13.2.1: these select no representation.
     if matches!(*method, Method::CONNECT | Method::OPTIONS | Method::TRACE) {
@@ -75,6 +103,18 @@ pub fn evaluate(method: &Method, request: &HeaderMap, current: &HeaderMap, now: 
 ///
 /// An entity tag must match strongly. A date must be the modification date exactly, and the response must be at least
 /// one second younger, or two changes in one second could hide behind it (§8.8.2.2).
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::{ETAG, IF_RANGE}};
+/// use larder::semantics::{date::Timestamp, precondition::if_range_allows};
+///
+/// let now = Timestamp::from_unix_secs(1_800_000_000);
+/// let request = HeaderMap::from_iter([(IF_RANGE, HeaderValue::from_static("\"v1\""))]);
+/// let stored = |etag| HeaderMap::from_iter([(ETAG, HeaderValue::from_static(etag))]);
+/// assert!(if_range_allows(&request, &stored("\"v1\""), now));
+/// assert!(!if_range_allows(&request, &stored("\"v2\""), now));
+/// assert!(!if_range_allows(&request, &stored("W/\"v1\""), now));
+/// ```
 pub fn if_range_allows(request: &HeaderMap, current: &HeaderMap, now: Timestamp) -> bool {
     if !request.contains_key(IF_RANGE) {
         return true;

@@ -9,7 +9,25 @@ use std::time::Duration;
 
 /// The moments in the life of a stored response, worked out once when it is stored, so that each later decision is a
 /// few comparisons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// ```
+/// use larder::semantics::reuse::{Lifespan, Reuse};
+/// use std::time::Duration;
+/// # use http::{HeaderMap, HeaderValue, StatusCode, header::CACHE_CONTROL};
+/// # use larder::semantics::{date::Timestamp, storable::{Refusal, StoreRequest, StoreRules, storable}};
+/// # let says = HeaderValue::from_static("max-age=60, stale-while-revalidate=30");
+/// # let (received, head) = (Timestamp::from_unix_secs(1_800_000_000), HeaderMap::from_iter([(CACHE_CONTROL, says)]));
+/// # let (asked, rules, none) = (StoreRequest::default(), StoreRules::default(), Duration::ZERO);
+/// # let storable = storable(asked, StatusCode::OK, &head, &rules, received, none)?;
+///
+/// // Of `max-age=60, stale-while-revalidate=30`, 20 s old when it came, after 50 s.
+/// let life = Lifespan::of(&storable, received, Duration::from_secs(20));
+/// let now = received.saturating_add(Duration::from_secs(50));
+/// assert_eq!((life.age(now), life.ttl(now)), (Duration::from_secs(70), -10));
+/// assert_eq!(life.reuse(None, now), Reuse::WhileRevalidating);
+/// # Ok::<(), Refusal>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Lifespan {
     /// When its age was zero.
@@ -27,8 +45,27 @@ pub struct Lifespan {
 }
 
 /// What to do with a stored response that matches the request.
+///
+/// ```
+/// use larder::semantics::reuse::{Lifespan, Reuse};
+/// # use http::{HeaderMap, HeaderValue, StatusCode, header::CACHE_CONTROL};
+/// # use larder::semantics::{date::Timestamp, storable::{Refusal, StoreRequest, StoreRules, storable}};
+/// # let now = Timestamp::from_unix_secs(1_800_000_000);
+/// # let head = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("max-age=60"))]);
+/// # let (asked, rules, age) = (StoreRequest::default(), StoreRules::default(), std::time::Duration::ZERO);
+/// # let life = Lifespan::of(&storable(asked, StatusCode::OK, &head, &rules, now, age)?, now, age);
+///
+/// let (serve, ask) = match life.reuse(None, now) {
+///     Reuse::Fresh | Reuse::StaleAccepted => (true, false),
+///     Reuse::WhileRevalidating => (true, true),
+///     Reuse::Validate(_) | _ => (false, true),
+/// };
+/// assert!(serve && !ask);
+/// # Ok::<(), Refusal>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[must_use = "it says whether the response may be served"]
 pub enum Reuse {
     /// Serve it.
     Fresh,
@@ -41,6 +78,23 @@ pub enum Reuse {
 }
 
 /// Why a stored response is not served without asking.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
+/// use larder::semantics::{cache_control::RequestDirectives, reuse::{Lifespan, Reuse, Why}};
+/// # use http::StatusCode;
+/// # use larder::semantics::{date::Timestamp, storable::{Refusal, StoreRequest, StoreRules, storable}};
+/// # let now = Timestamp::from_unix_secs(1_800_000_000);
+/// # let head = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("max-age=60"))]);
+/// # let (asked, rules, age) = (StoreRequest::default(), StoreRules::default(), std::time::Duration::ZERO);
+/// # let life = Lifespan::of(&storable(asked, StatusCode::OK, &head, &rules, now, age)?, now, age);
+///
+/// let reload = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("no-cache"))]);
+/// let reload = RequestDirectives::parse(&reload);
+/// assert_eq!(life.reuse(Some(&reload), now), Reuse::Validate(Why::Request));
+/// assert_eq!(life.reuse(None, now), Reuse::Fresh); // under a policy that does not honour it
+/// # Ok::<(), Refusal>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Why {
@@ -68,6 +122,7 @@ impl Lifespan {
     }
 
     /// The same life, if it went stale at this moment at the latest: what follows follows then.
+    #[must_use]
     pub fn ended_at(self, moment: Timestamp) -> Self {
         if moment >= self.fresh_until {
             return self;

@@ -32,7 +32,24 @@ use http::{
 use std::{fmt, time::Duration};
 
 /// What the operator says about storing, as far as the standard leaves it open.
-#[derive(Clone, Debug, Default)]
+///
+/// ```
+/// use http::{HeaderMap, StatusCode};
+/// use larder::semantics::{date::Timestamp, storable::{Refusal, StoreRequest, StoreRules, storable}};
+/// use std::time::Duration;
+///
+/// let mut rules = StoreRules::default();
+/// rules.default_lifetime = Some(Duration::from_secs(60));
+/// rules.status_lifetimes = vec![(StatusCode::NOT_FOUND, Duration::from_secs(5))];
+/// let lifetime = |status| {
+///     let now = Timestamp::from_unix_secs(1_800_000_000);
+///     let verdict = storable(StoreRequest::default(), status, &HeaderMap::new(), &rules, now, Duration::ZERO);
+///     verdict.map(|stored| stored.lifetime.as_secs())
+/// };
+/// assert_eq!((lifetime(StatusCode::OK), lifetime(StatusCode::NOT_FOUND)), (Ok(60), Ok(5)));
+/// assert_eq!(lifetime(StatusCode::CREATED), Err(Refusal::NoLifetime));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreRules {
     /// The lifetime of a response that states none, for the statuses of [`StoreRules::default_statuses`].
@@ -56,6 +73,21 @@ pub struct StoreRules {
 }
 
 /// What to do with a response that sets a cookie.
+///
+/// ```
+/// use larder::semantics::storable::{Refusal, SetCookie, StoreRequest, StoreRules, storable};
+/// # use http::{HeaderMap, HeaderValue, StatusCode, header};
+/// # use larder::semantics::date::Timestamp;
+/// # let mut head = HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"))]);
+/// # head.insert(header::SET_COOKIE, HeaderValue::from_static("seen=1"));
+/// # let (now, age) = (Timestamp::from_unix_secs(1_800_000_000), std::time::Duration::ZERO);
+///
+/// let mut rules = StoreRules::default();
+/// let verdict = storable(StoreRequest::default(), StatusCode::OK, &head, &rules, now, age);
+/// assert_eq!(verdict, Err(Refusal::SetCookie));
+/// rules.set_cookie = SetCookie::Strip;
+/// assert!(storable(StoreRequest::default(), StatusCode::OK, &head, &rules, now, age).is_ok());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SetCookie {
@@ -69,7 +101,22 @@ pub enum SetCookie {
 }
 
 /// What of the request matters for storing the response.
-#[derive(Clone, Copy, Debug, Default)]
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, StatusCode, header::CACHE_CONTROL};
+/// use larder::semantics::{date::Timestamp, storable::{Refusal, StoreRequest, StoreRules, storable}};
+/// # let (now, age) = (Timestamp::from_unix_secs(1_800_000_000), std::time::Duration::ZERO);
+///
+/// let mut request = StoreRequest::default();
+/// request.credentials = true;
+/// let refusal = |says| {
+///     let head = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static(says))]);
+///     storable(request, StatusCode::OK, &head, &StoreRules::default(), now, age).err()
+/// };
+/// assert_eq!(refusal("max-age=60"), Some(Refusal::Credentials));
+/// assert_eq!(refusal("max-age=60, public"), None);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct StoreRequest {
     /// It carried credentials (`Authorization` and what the policy lists), and the cache is shared between users.
@@ -81,6 +128,22 @@ pub struct StoreRequest {
 }
 
 /// A response that may be stored, and for how long.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, StatusCode, header::{CACHE_CONTROL, VARY}};
+/// use larder::semantics::storable::{Refusal, StoreRequest, StoreRules, storable};
+/// # use larder::semantics::date::Timestamp;
+/// # let (now, age) = (Timestamp::from_unix_secs(1_800_000_000), std::time::Duration::ZERO);
+///
+/// let head = HeaderMap::from_iter([
+///     (CACHE_CONTROL, HeaderValue::from_static("max-age=60, stale-if-error=600")),
+///     (VARY, HeaderValue::from_static("Accept-Language")),
+/// ]);
+/// let stored = storable(StoreRequest::default(), StatusCode::OK, &head, &StoreRules::default(), now, age)?;
+/// assert_eq!((stored.lifetime.as_secs(), stored.stale_if_error.as_secs()), (60, 600));
+/// assert_eq!(stored.nominated, ["accept-language"]);
+/// # Ok::<(), Refusal>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Storable {
@@ -99,6 +162,24 @@ pub struct Storable {
 }
 
 /// Why a response is not stored.
+///
+/// ```
+/// use larder::semantics::storable::{Refusal, Storable};
+/// # use larder::semantics::storable::{StoreRequest, StoreRules, storable};
+/// # use http::{HeaderMap, StatusCode};
+/// # use larder::semantics::date::Timestamp;
+/// # let (now, age, rules) = (Timestamp::default(), std::time::Duration::ZERO, StoreRules::default());
+/// # let verdict = storable(StoreRequest::default(), StatusCode::OK, &HeaderMap::new(), &rules, now, age);
+///
+/// /// What is worth a line in the log: not what the handler wants to be so.
+/// fn surprise(verdict: &Result<Storable, Refusal>) -> Option<String> {
+///     match verdict {
+///         Ok(_) | Err(Refusal::NoStore | Refusal::Private) => None,
+///         Err(refusal) => Some(format!("not stored: {refusal}")),
+///     }
+/// }
+/// assert_eq!(surprise(&verdict).as_deref(), Some("not stored: no-lifetime"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -145,6 +226,10 @@ pub enum Refusal {
 /// assert_eq!(verdict("max-age=60").map(|it| it.lifetime), Ok(Duration::from_secs(60)));
 /// assert_eq!(verdict("max-age=60, private").map(|it| it.lifetime), Err(Refusal::Private));
 /// ```
+///
+/// # Errors
+///
+/// If it may not be stored: the first rule of [this module](self) that it breaks.
 pub fn storable(
     request: StoreRequest,
     status: StatusCode,
@@ -212,28 +297,68 @@ pub fn storable(
 }
 
 /// Statuses that a policy's default lifetime covers. The others describe one request or a passing trouble.
+///
+/// ```
+/// use http::StatusCode;
+/// use larder::semantics::storable::is_storable_by_default;
+///
+/// assert!(is_storable_by_default(StatusCode::OK));
+/// assert!(!is_storable_by_default(StatusCode::FORBIDDEN));
+/// ```
 pub fn is_storable_by_default(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 410)
 }
 
 /// Whether the response explicitly allows to be used for other requests although its own, or theirs, have credentials
 /// (RFC 9111 §3.5).
+///
+/// ```
+/// use larder::semantics::{cache_control::ResponseDirectives, storable::allows_credentials};
+///
+/// let says = |line: &'static str| ResponseDirectives::from_lines([line.as_bytes()]);
+/// assert!(allows_credentials(&says("max-age=60, public")));
+/// assert!(!allows_credentials(&says("max-age=60")));
+/// ```
 pub fn allows_credentials(directives: &ResponseDirectives) -> bool {
     directives.public || directives.s_maxage.is_some() || directives.must_revalidate
 }
 
 /// Whether the response must not be used stale, whatever anybody else allows (RFC 9111 §4.2.4).
+///
+/// ```
+/// use larder::semantics::{cache_control::ResponseDirectives, storable::never_stale};
+///
+/// let says = |line: &'static str| ResponseDirectives::from_lines([line.as_bytes()]);
+/// assert!(never_stale(&says("max-age=60, must-revalidate")));
+/// assert!(!never_stale(&says("max-age=60, stale-if-error=600")));
+/// ```
 pub fn never_stale(directives: &ResponseDirectives) -> bool {
     directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some() || directives.no_cache
 }
 
 /// Whether a status answers a condition, a range or a negotiation of one request: no other has a use for it, whatever it
 /// says of its freshness.
+///
+/// ```
+/// use http::StatusCode;
+/// use larder::semantics::storable::answers_one_request;
+///
+/// assert!(answers_one_request(StatusCode::PARTIAL_CONTENT));
+/// assert!(!answers_one_request(StatusCode::NOT_FOUND));
+/// ```
 pub fn answers_one_request(status: StatusCode) -> bool {
     matches!(status.as_u16(), 206 | 304 | 406 | 412 | 416)
 }
 
 /// Whether a failure with this status leaves a stored response alone that may still be used stale.
+///
+/// ```
+/// use http::StatusCode;
+/// use larder::semantics::storable::is_passing_trouble;
+///
+/// assert!(is_passing_trouble(StatusCode::SERVICE_UNAVAILABLE));
+/// assert!(!is_passing_trouble(StatusCode::GONE)); // it takes the place of what was stored
+/// ```
 pub fn is_passing_trouble(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 413 | 429 | 431)
 }
@@ -358,3 +483,5 @@ impl fmt::Display for Refusal {
         f.write_str(self.as_str())
     }
 }
+
+impl std::error::Error for Refusal {}

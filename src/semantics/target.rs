@@ -6,8 +6,21 @@
 use http::{HeaderMap, HeaderValue, Uri, header::HOST, uri::Scheme};
 use std::fmt;
 
-/// A target URI, borrowed from the request. The host is compared without case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A target URI, borrowed from the request. `==` compares what was sent; hosts of other spellings are the same to
+/// [`same_authority`].
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, Uri, header::HOST, uri::Scheme};
+/// use larder::semantics::target::{Ambiguous, Target};
+///
+/// let uri = Uri::from_static("/products?page=2");
+/// let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("Shop.example:443"))]);
+/// let target = Target::of(&uri, &headers, Some(&Scheme::HTTPS))?;
+/// assert_eq!((target.path, target.query), ("/products", Some("page=2")));
+/// assert_eq!(target.normal_authority(), Some("Shop.example"));
+/// # Ok::<(), Ambiguous>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target<'a> {
     /// `http` or `https` in lower case, or another scheme as sent. HTTP/1.1 requests in origin form do not say, so it
     /// may be unknown.
@@ -23,7 +36,7 @@ pub struct Target<'a> {
 
 /// The `Host` fields of a request.
 #[derive(Clone, Copy, Debug)]
-pub enum Hosts<'a> {
+pub(crate) enum Hosts<'a> {
     /// There is none.
     None,
     /// There is one, as there should be.
@@ -40,7 +53,7 @@ impl<'a> Hosts<'a> {
 
     /// With another one.
     #[must_use]
-    pub fn and(self, host: &'a HeaderValue) -> Self {
+    pub(crate) fn and(self, host: &'a HeaderValue) -> Self {
         match self {
             Self::None => Self::One(host),
             Self::One(_) | Self::Several => Self::Several,
@@ -50,25 +63,25 @@ impl<'a> Hosts<'a> {
 
 /// What of a request says which resource it means.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     /// The request target.
-    pub uri: &'a Uri,
+    pub(crate) uri: &'a Uri,
     /// The `Host` fields.
-    pub hosts: Hosts<'a>,
+    pub(crate) hosts: Hosts<'a>,
     /// What the connection tells, used when the request target has none.
-    pub scheme: Option<&'a Scheme>,
+    pub(crate) scheme: Option<&'a Scheme>,
 }
 
 impl<'a> Asked<'a> {
     /// `http` or `https` in lower case, or another scheme as sent.
     #[inline]
-    pub fn scheme(&self) -> Option<&'a str> {
+    pub(crate) fn scheme(&self) -> Option<&'a str> {
         self.uri.scheme().or(self.scheme).map(|scheme| lower_case(scheme.as_str()))
     }
 
     /// Who is asked, if only one is named.
     #[inline]
-    pub fn only_authority(&self) -> Option<&'a [u8]> {
+    pub(crate) fn only_authority(&self) -> Option<&'a [u8]> {
         match (self.uri.authority(), self.hosts) {
             (None, Hosts::One(host)) => Some(host.as_bytes()),
             (Some(named), Hosts::None) => Some(named.as_str().as_bytes()),
@@ -78,6 +91,17 @@ impl<'a> Asked<'a> {
 }
 
 /// Why it is not clear which resource a request means.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, Uri, header::HOST};
+/// use larder::semantics::target::{Ambiguous, Target};
+///
+/// let uri = Uri::from_static("http://shop.example/cart");
+/// let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("bank.example"))]);
+/// let verdict = Target::of(&uri, &headers, None);
+/// assert_eq!(verdict, Err(Ambiguous::HostMismatch));
+/// assert_eq!(verdict.unwrap_err().to_string(), "host-mismatch");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ambiguous {
@@ -95,12 +119,16 @@ pub enum Ambiguous {
 impl<'a> Target<'a> {
     /// The target URI of a request with this request target and these fields. `scheme` is what the connection tells,
     /// used when the request target has none.
+    ///
+    /// # Errors
+    ///
+    /// If it is not clear which resource is meant.
     pub fn of(uri: &'a Uri, headers: &'a HeaderMap, scheme: Option<&'a Scheme>) -> Result<Self, Ambiguous> {
         Self::at(Asked { uri, hosts: Hosts::of(headers), scheme })
     }
 
     /// The same, where the `Host` fields have been looked for.
-    pub fn at(asked: Asked<'a>) -> Result<Self, Ambiguous> {
+    pub(crate) fn at(asked: Asked<'a>) -> Result<Self, Ambiguous> {
         let (uri, scheme) = (asked.uri, asked.scheme());
         let host = match asked.hosts {
             Hosts::Several => return Err(Ambiguous::HostRepeated),
@@ -149,8 +177,17 @@ impl fmt::Display for Ambiguous {
     }
 }
 
+impl std::error::Error for Ambiguous {}
+
 /// Whether two spellings name one authority (RFC 9110 §4.3.1): letters without case, ports without leading zeros, the
 /// scheme's default port left out.
+///
+/// ```
+/// use larder::semantics::target::same_authority;
+///
+/// assert!(same_authority("Shop.example:443", "shop.example", Some("https")));
+/// assert!(!same_authority("shop.example:443", "shop.example", Some("http")));
+/// ```
 pub fn same_authority(a: &str, b: &str, scheme: Option<&str>) -> bool {
     let (a_host, a_port) = host_and_port(a, scheme);
     let (b_host, b_port) = host_and_port(b, scheme);

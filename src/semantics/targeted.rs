@@ -15,6 +15,18 @@ use std::time::Duration;
 /// What forbids counts whatever its value, and wherever it stands: `no-store=?0` still forbids, and of two lifetimes
 /// the smaller is kept. Of other duplicates the last counts (RFC 9651 §3.2). A lifetime that is no non-negative Integer
 /// makes the directives malformed. Parameters are ignored.
+///
+/// ```
+/// use http::{HeaderMap, HeaderName, HeaderValue};
+/// use larder::semantics::targeted::targeted;
+/// use std::time::Duration;
+///
+/// let field = HeaderName::from_static("cdn-cache-control");
+/// let said = |value| targeted(&HeaderMap::from_iter([(field.clone(), HeaderValue::from_static(value))]), &field);
+/// assert_eq!(said("max-age=600").and_then(|it| it.max_age), Some(Duration::from_secs(600)));
+/// assert!(said("max-age=600, no-store=?0").is_some_and(|it| it.no_store));
+/// assert_eq!(said("max-age=\"600"), None);
+/// ```
 pub fn targeted(headers: &HeaderMap, field: &HeaderName) -> Option<ResponseDirectives> {
     let text = joined_lines(headers, field)?;
     let members = Parser::of(&text).dictionary()?;
@@ -37,7 +49,16 @@ pub fn targeted(headers: &HeaderMap, field: &HeaderName) -> Option<ResponseDirec
 }
 
 /// The directives that count for a response, and whether they come from a targeted field.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// ```
+/// use http::{HeaderMap, HeaderName, HeaderValue, header::CACHE_CONTROL};
+/// use larder::semantics::targeted::governing;
+///
+/// let head = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("no-store"))]);
+/// let found = governing(&head, &[HeaderName::from_static("cdn-cache-control")]);
+/// assert!(found.directives.no_store && !found.targeted);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Governing {
     /// The directives.
@@ -47,6 +68,20 @@ pub struct Governing {
 }
 
 /// The first valid field of `targets`, else `Cache-Control` (RFC 9213 §2.2).
+///
+/// ```
+/// use http::{HeaderMap, HeaderName, HeaderValue, header::CACHE_CONTROL};
+/// use larder::semantics::targeted::governing;
+/// use std::time::Duration;
+///
+/// let cdn = HeaderName::from_static("cdn-cache-control");
+/// let head = HeaderMap::from_iter([
+///     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+///     (cdn.clone(), HeaderValue::from_static("max-age=600")),
+/// ]);
+/// assert!(governing(&head, &[]).directives.no_store);
+/// assert_eq!(governing(&head, &[cdn]).directives.max_age, Some(Duration::from_secs(600)));
+/// ```
 pub fn governing(headers: &HeaderMap, targets: &[HeaderName]) -> Governing {
     match targets.iter().find_map(|field| targeted(headers, field)) {
         Some(directives) => Governing { directives, targeted: true },

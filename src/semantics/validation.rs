@@ -14,8 +14,23 @@ use http::{
 };
 
 /// What an answer to a validation says about the stored response.
-#[derive(Clone, Debug)]
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::ETAG};
+/// use larder::semantics::{date::Timestamp, validation::{Freshened, freshen}};
+///
+/// let now = Timestamp::from_unix_secs(1_800_000_000);
+/// let stored = HeaderMap::from_iter([(ETAG, HeaderValue::from_static("\"v1\""))]);
+/// let answer = HeaderMap::from_iter([(ETAG, HeaderValue::from_static("\"v2\""))]);
+/// let head = match freshen(&stored, &answer, now) {
+///     Freshened::Head(head) => Some(head),
+///     Freshened::Mismatch | _ => None, // ask again, without conditions
+/// };
+/// assert_eq!(head, None);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use = "the stored head is as it was"]
 pub enum Freshened {
     /// It holds; this is its head from now on.
     Head(HeaderMap),
@@ -25,6 +40,16 @@ pub enum Freshened {
 
 /// Turns a request into one that asks whether the stored response still holds (§4.3.1): the client's own conditions
 /// make way for the stored validators.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::{ETAG, IF_NONE_MATCH}};
+/// use larder::semantics::validation::make_conditional;
+///
+/// let stored = HeaderMap::from_iter([(ETAG, HeaderValue::from_static("\"v2\""))]);
+/// let mut request = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static("\"v1\""))]);
+/// make_conditional(&mut request, &stored);
+/// assert_eq!(request[IF_NONE_MATCH], "\"v2\"");
+/// ```
 pub fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) {
     validator::strip_conditionals(request);
     if let Some(etag) = stored.get(ETAG).filter(|value| EntityTag::parse(value.as_bytes()).is_some()) {
@@ -39,6 +64,20 @@ pub fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) {
 ///
 /// Every field of the answer replaces the stored one, but for those that describe the stored bytes or the exchange:
 /// `Content-Length`, `Content-Encoding`, `Content-Range`, `Set-Cookie` and the fields of the connection.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, DATE}};
+/// use larder::semantics::{date::Timestamp, validation::{Freshened, freshen}};
+///
+/// let stored = HeaderMap::from_iter([(AGE, HeaderValue::from(30)), (CONTENT_LENGTH, HeaderValue::from(4711))]);
+/// let answer = HeaderMap::from_iter([
+///     (CACHE_CONTROL, HeaderValue::from_static("max-age=60")),
+///     (CONTENT_LENGTH, HeaderValue::from(0)),
+/// ]);
+/// let Freshened::Head(head) = freshen(&stored, &answer, Timestamp::default()) else { panic!("it is another") };
+/// assert!(head[CACHE_CONTROL] == "max-age=60" && head[CONTENT_LENGTH] == "4711");
+/// assert!(head.contains_key(DATE) && !head.contains_key(AGE));
+/// ```
 pub fn freshen(stored: &HeaderMap, answer: &HeaderMap, received: Timestamp) -> Freshened {
     if !same_representation(stored, answer) || takes_back_meaning(answer, &[]) {
         return Freshened::Mismatch;
@@ -62,6 +101,17 @@ pub fn freshen(stored: &HeaderMap, answer: &HeaderMap, received: Timestamp) -> F
 }
 
 /// Whether the answer to a HEAD request describes the stored response to GET (§4.3.5): same validators, same length.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::{CONTENT_LENGTH, ETAG}};
+/// use larder::semantics::validation::head_agrees;
+///
+/// let stored = HeaderMap::from_iter([(ETAG, HeaderValue::from_static("\"v1\""))]);
+/// let mut answer = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(4711))]);
+/// assert!(head_agrees(&stored, &answer, 4711));
+/// answer.insert(ETAG, HeaderValue::from_static("\"v2\""));
+/// assert!(!head_agrees(&stored, &answer, 4711));
+/// ```
 pub fn head_agrees(stored: &HeaderMap, answer: &HeaderMap, stored_length: u64) -> bool {
     let agrees = |name| match (stored.get(&name), answer.get(&name)) {
         (Some(stored), Some(answer)) => stored == answer,

@@ -15,6 +15,16 @@ use http::{
 use std::time::Duration;
 
 /// An entity tag (RFC 9110 §8.8.3). There are two ways to compare, so there is no `==`.
+///
+/// ```
+/// use larder::semantics::validator::EntityTag;
+///
+/// let stored = EntityTag::parse(b"\"v1\"").expect("a tag");
+/// let given = EntityTag::parse(b"W/\"v1\"").expect("a tag");
+/// assert!(stored.weak_eq(&given)); // enough for a 304
+/// assert!(!stored.strong_eq(&given)); // not for a part of it
+/// assert!(EntityTag::parse(b"v1").is_none());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct EntityTag<'a> {
     weak: bool,
@@ -55,32 +65,90 @@ impl<'a> EntityTag<'a> {
 }
 
 /// The entity tag of a response (RFC 9110 §8.8.3), if it states one.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::ETAG};
+/// use larder::semantics::validator::etag;
+///
+/// let mut head = HeaderMap::from_iter([(ETAG, HeaderValue::from_static("W/\"v1\""))]);
+/// assert!(etag(&head).is_some_and(|tag| tag.is_weak()));
+/// head.append(ETAG, HeaderValue::from_static("\"v2\""));
+/// assert!(etag(&head).is_none());
+/// ```
 pub fn etag(headers: &HeaderMap) -> Option<EntityTag<'_>> {
     EntityTag::parse(agreed(headers, &ETAG)?)
 }
 
 /// When the representation was last modified (RFC 9110 §8.8.2), if the response states it.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::LAST_MODIFIED};
+/// use larder::semantics::{date::Timestamp, validator::last_modified};
+///
+/// let now = Timestamp::from_unix_secs(1_800_000_000);
+/// let date = HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT");
+/// let head = HeaderMap::from_iter([(LAST_MODIFIED, date)]);
+/// assert_eq!(last_modified(&head, now), Some(Timestamp::from_unix_secs(784_111_777)));
+/// ```
 pub fn last_modified(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     parse_http_date(agreed(headers, &LAST_MODIFIED)?, now)
 }
 
 /// Whether a modification date is a strong validator: the response was made at least one second later, so a second
 /// change within the same second would have shown (RFC 9110 §8.8.2.2).
+///
+/// ```
+/// use larder::semantics::{date::Timestamp, validator::is_strong_date};
+/// use std::time::Duration;
+///
+/// let modified = Timestamp::from_unix_secs(784_111_777);
+/// assert!(is_strong_date(modified, modified.saturating_add(Duration::from_secs(1))));
+/// assert!(!is_strong_date(modified, modified));
+/// ```
 pub fn is_strong_date(last_modified: Timestamp, date: Timestamp) -> bool {
     date.since(last_modified) >= Duration::from_secs(1)
 }
 
 /// Whether a response can be validated: it has an entity tag or a modification date (RFC 9111 §4.3.1).
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::ETAG};
+/// use larder::semantics::validator::has_validator;
+///
+/// let head = |etag| HeaderMap::from_iter([(ETAG, HeaderValue::from_static(etag))]);
+/// assert!(has_validator(&head("\"v1\"")));
+/// assert!(!has_validator(&head("v1"))); // without quotes it is no tag
+/// ```
 pub fn has_validator(headers: &HeaderMap) -> bool {
     etag(headers).is_some() || last_modified(headers, ANY_NOW).is_some()
 }
 
 /// Whether a request has a precondition of RFC 9110 §13.1.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::{IF_NONE_MATCH, RANGE}};
+/// use larder::semantics::validator::has_conditionals;
+///
+/// assert!(has_conditionals(&HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static("*"))])));
+/// assert!(!has_conditionals(&HeaderMap::from_iter([(RANGE, HeaderValue::from_static("bytes=0-9"))])));
+/// ```
 pub fn has_conditionals(request: &HeaderMap) -> bool {
     CONDITIONALS.iter().any(|name| request.contains_key(name))
 }
 
 /// Removes the preconditions of RFC 9110 §13.1 from a request.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::{ACCEPT, IF_NONE_MATCH}};
+/// use larder::semantics::validator::strip_conditionals;
+///
+/// let mut request = HeaderMap::from_iter([
+///     (ACCEPT, HeaderValue::from_static("text/html")),
+///     (IF_NONE_MATCH, HeaderValue::from_static("\"v1\"")),
+/// ]);
+/// strip_conditionals(&mut request);
+/// assert_eq!(request.keys().collect::<Vec<_>>(), [ACCEPT]);
+/// ```
 pub fn strip_conditionals(request: &mut HeaderMap) {
     for name in &CONDITIONALS {
         request.remove(name);
@@ -88,6 +156,15 @@ pub fn strip_conditionals(request: &mut HeaderMap) {
 }
 
 /// Whether a request has a precondition that only an origin server may evaluate (RFC 9111 §4.3.2).
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::{IF_MATCH, IF_NONE_MATCH}};
+/// use larder::semantics::validator::demands_origin;
+///
+/// let request = |name| HeaderMap::from_iter([(name, HeaderValue::from_static("\"v1\""))]);
+/// assert!(demands_origin(&request(IF_MATCH)));
+/// assert!(!demands_origin(&request(IF_NONE_MATCH)));
+/// ```
 pub fn demands_origin(request: &HeaderMap) -> bool {
     request.contains_key(IF_MATCH) || request.contains_key(IF_UNMODIFIED_SINCE)
 }

@@ -14,6 +14,21 @@ use std::fmt;
 /// The field names that all `Vary` lines nominate, sorted by name, each once. Without `Vary` there are none.
 ///
 /// `*` anywhere wins over the other refusals. Empty elements are left out (RFC 9110 §5.6.1.2).
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::VARY};
+/// use larder::semantics::vary::{VaryRefusal, nominated};
+///
+/// let mut head = HeaderMap::from_iter([(VARY, HeaderValue::from_static("Origin, accept-language, origin"))]);
+/// assert_eq!(nominated(&head)?, ["accept-language", "origin"]);
+/// head.append(VARY, HeaderValue::from_static("*"));
+/// assert_eq!(nominated(&head), Err(VaryRefusal::Star));
+/// # Ok::<(), VaryRefusal>(())
+/// ```
+///
+/// # Errors
+///
+/// If there is a `*`, an element that is no field name, or more of them than are compared.
 pub fn nominated(headers: &HeaderMap) -> Result<Vec<HeaderName>, VaryRefusal> {
     let lines = || headers.get_all(VARY).iter().map(HeaderValue::as_bytes);
     let elements = || lines().flat_map(|line| line.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
@@ -36,6 +51,15 @@ pub fn nominated(headers: &HeaderMap) -> Result<Vec<HeaderName>, VaryRefusal> {
 }
 
 /// Why no later request can be matched to a response (RFC 9111 §4.1), or not with bounded work.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::VARY};
+/// use larder::semantics::vary::{VaryRefusal, nominated};
+///
+/// let refusal = |says| nominated(&HeaderMap::from_iter([(VARY, HeaderValue::from_static(says))])).err();
+/// assert_eq!(refusal("accept; q=1"), Some(VaryRefusal::Malformed));
+/// assert_eq!(refusal("*").map(VaryRefusal::as_str), Some("vary-star"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum VaryRefusal {
@@ -64,12 +88,28 @@ impl fmt::Display for VaryRefusal {
     }
 }
 
+impl std::error::Error for VaryRefusal {}
+
 /// Appends the values that the nominated fields have in a request. For one list of names, two requests give the same
 /// bytes exactly if they match (RFC 9111 §4.1).
 ///
 /// For each name: 0 if the field is absent; else 1, the number of its lines, and each line with its length before it,
 /// numbers as 32 bits, little end first. White space around a line does not count, the order of lines does.
 /// `Accept-Encoding` stands in its [normal form](content_coding::normal), all else as sent.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::ACCEPT_LANGUAGE};
+/// use larder::semantics::vary::write_selecting_values;
+///
+/// let selecting = |language| {
+///     let request = HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_static(language))]);
+///     let mut values = Vec::new();
+///     write_selecting_values(&[ACCEPT_LANGUAGE], &request, &mut values);
+///     values
+/// };
+/// assert_eq!(selecting("de"), selecting(" de"));
+/// assert_ne!(selecting("de"), selecting("en"));
+/// ```
 pub fn write_selecting_values(nominated: &[HeaderName], request: &HeaderMap, out: &mut impl Extend<u8>) {
     for name in nominated {
         if *name == ACCEPT_ENCODING {

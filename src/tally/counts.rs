@@ -6,7 +6,24 @@ use crate::outcome::{Bypass, NotStored};
 use std::{collections::BTreeMap, time::Duration};
 
 /// What was counted of a policy, a value, a tenant, or all of them; since the cache was made, or within a window.
-#[derive(Clone, Debug, Default, PartialEq)]
+///
+/// ```
+/// # use larder::{Cache, Value};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # let cache = Cache::in_memory(1 << 20);
+/// static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared();
+/// assert_eq!(cache.value(&RATE).get().await, None);
+///
+/// let before = cache.metrics().total;
+/// cache.value(&RATE).put(2650);
+/// cache.value(&RATE).get().await;
+/// let since = cache.metrics().total.since(&before);
+/// assert_eq!((since.stored, since.hits, since.misses), (1, 1, 0));
+/// assert_eq!(since.lookup_hit_ratio(), 1.0);
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
     /// Answered from the cache while fresh.
@@ -50,6 +67,22 @@ pub struct Counts {
 }
 
 /// How long something takes. Percentiles are right to an eighth.
+///
+/// ```
+/// # use larder::{Cache, Value};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), std::convert::Infallible> {
+/// # let cache = Cache::in_memory(1 << 20);
+/// static RATE: Value<u32> = Value::named("rate").fresh_for(Duration::from_secs(60)).shared();
+/// let load = || async { Ok::<_, std::convert::Infallible>(2650) };
+/// cache.value(&RATE).get_or_load(load).await?;
+///
+/// let loads = cache.metrics().total.fill_time;
+/// let slow = loads.count - loads.within(Duration::from_secs(60));
+/// assert_eq!((loads.count, slow), (1, 0));
+/// assert!(loads.p95.is_some_and(|p95| p95 < Duration::from_secs(60)));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Latency {

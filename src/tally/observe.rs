@@ -10,12 +10,12 @@ use std::{
 ///
 /// ```
 /// use larder::{Cache, Event, Observe};
-/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
 ///
 /// #[derive(Default)]
 /// struct Slow(AtomicU64);
 ///
-/// impl Observe for &'static Slow {
+/// impl Observe for Slow {
 ///     fn observe(&self, event: &Event<'_>) {
 ///         if let Event::Fill { took, .. } = event
 ///             && took.as_secs() >= 1
@@ -25,8 +25,9 @@ use std::{
 ///     }
 /// }
 ///
-/// static SLOW: Slow = Slow(AtomicU64::new(0));
-/// let cache = Cache::builder().observe(&SLOW).build()?;
+/// let slow = Arc::new(Slow::default());
+/// let cache = Cache::builder().observe(Arc::clone(&slow)).build()?;
+/// assert_eq!(slow.0.load(Ordering::Relaxed), 0);
 /// # let _ = cache;
 /// # Ok::<(), larder::ConfigError>(())
 /// ```
@@ -43,8 +44,38 @@ pub trait Observe: Send + Sync + 'static {
     }
 }
 
+/// Whoever keeps another handle reads what was heard.
+impl<O: Observe + ?Sized> Observe for Arc<O> {
+    fn observe(&self, event: &Event<'_>) {
+        (**self).observe(event);
+    }
+
+    fn hears_requests(&self) -> bool {
+        (**self).hears_requests()
+    }
+}
+
 /// What a cache has done.
-#[derive(Clone, Copy, Debug)]
+///
+/// ```
+/// use larder::{Event, Observe};
+///
+/// struct Log;
+///
+/// impl Observe for Log {
+///     fn observe(&self, event: &Event<'_>) {
+///         match event {
+///             Event::NotStored { policy, reason, .. } => eprintln!("{policy}: not stored ({reason})"),
+///             Event::Refreshed { policy, failed: true, .. } => eprintln!("{policy}: a refresh failed"),
+///             Event::Store { store, failure: Some(failure), .. } => eprintln!("{store}: {failure}"),
+///             _ => {}
+///         }
+///     }
+/// }
+/// # let cache = larder::Cache::builder().observe(Log).build()?;
+/// # Ok::<(), larder::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A request, or a lookup of a value, has got its answer, or is about to get it from the inner service.
@@ -182,5 +213,34 @@ impl Default for Watch {
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch").field("cache", &self.cache).field("observers", &self.observers.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Deaf;
+
+    impl Observe for Deaf {
+        fn observe(&self, _: &Event<'_>) {}
+
+        fn hears_requests(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_handle_hears_what_its_observer_hears() {
+        let dynamic: Arc<dyn Observe> = Arc::new(Deaf);
+        assert!(!Watch::default().with(Arc::new(Deaf)).is_heard());
+        assert!(!Watch::default().with(dynamic).is_heard());
+        assert!(Watch::default().with(Deaf).with(Arc::new(Keen)).is_heard());
+    }
+
+    struct Keen;
+
+    impl Observe for Keen {
+        fn observe(&self, _: &Event<'_>) {}
     }
 }
