@@ -35,7 +35,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_state(shop);
 
     let listener = TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}"))?;
-    println!("Listening on http://{address}, Ctrl-C stops.\n{WHAT_TO_TRY}");
+    // The same Redis for the lines to try, and without a password that may be in it.
+    let cli = if env::var_os("REDIS_URL").is_some() { "redis-cli -u \"$REDIS_URL\"" } else { "redis-cli -n 1" };
+    println!("Listening on http://{address}, Ctrl-C stops.\n{}", WHAT_TO_TRY.replace("REDIS-CLI", cli));
     // Not needed to serve: what others have stored is used once their invalidations have been read.
     if cache.ready(Duration::from_secs(2)).await {
         println!("Redis is there: this process sees what the others store and invalidate.");
@@ -143,12 +145,12 @@ A new price, told to one process. The other one does not serve the old answer an
   curl -i -H 'Host: shop' localhost:3001/price
 
 What goes to Redis, and what it keeps:
-  redis-cli -n 1 monitor
-  redis-cli -n 1 --scan
-  redis-cli -n 1 xrange larder:example:log - +
+  REDIS-CLI monitor
+  REDIS-CLI --scan
+  REDIS-CLI xrange larder:example:log - +
 
-End Redis, and both still answer. Start it again, and they find it within a second or so.
-  redis-cli shutdown nosave
+End this Redis, and both still answer. Start it again, and they find it within a second or so.
+  REDIS-CLI shutdown nosave
   curl -i -H 'Host: shop' localhost:3001/price
   curl localhost:3001/price -d 1990
   curl localhost:3001/stats

@@ -84,10 +84,11 @@
 //!     // .layer(authentication): outermost, it runs first and leaves the claims
 //! ```
 //!
-//! Without an identity, a request with a `Cookie` neither reads nor fills the cache, and what was stored for a request with
-//! `Authorization` is shared only if the response itself allows it (`public`, `s-maxage`, `must-revalidate`). The key of
-//! a response holds method, scheme, host, port, path and query, and the fields that tell a handler of another host
-//! (`X-Forwarded-Host` and its like).
+//! Without an identity, a request with a `Cookie` neither reads nor fills the cache, and what was stored for a request
+//! with `Authorization` is shared only if the response itself allows it (`public`, `s-maxage`, `must-revalidate`).
+//! Other credentials, such as `X-Api-Key` or a certificate of the client, are not known as such: an identity has to
+//! stand for them, or [`Policy::credential_headers`] to name them. The key of a response holds method, scheme, host,
+//! port, path and query, and the fields that tell a handler of another host (`X-Forwarded-Host` and its like).
 //!
 //! HTTP/1.1 requests do not say whether they came by TLS. One router that serves both, and answers the two differently
 //! (with a redirect to HTTPS, say), has to put an [`http::uri::Scheme`] into the extensions of each request, or be two
@@ -113,6 +114,21 @@
 //! | `CacheLayer`, `ConcurrencyLimitLayer`, handler | a hit takes no permit, and waits for none |
 //! | `TimeoutLayer`, `CacheLayer`, handler | a slow miss is cut off for its client; the fill goes on in the background, and is stored |
 //! | `CacheLayer`, `TimeoutLayer`, handler | a slow fill ends, with an answer or an error that is not stored |
+//!
+//! In axum the layer that is added last is the outermost. Several on one route are added by `route_layer`: of `layer`,
+//! used twice on a `MethodRouter`, the compiler wants to know an error type.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use larder::{Cache, CacheLayer, ETagLayer, Policy};
+//! use std::time::Duration;
+//!
+//! let cache = Cache::in_memory(256 << 20);
+//! let policy = Policy::fresh_for(Duration::from_secs(60));
+//! let products = get(|| async { "all the products" });
+//! let products = products.route_layer(ETagLayer::new()).route_layer(CacheLayer::new(&cache, policy));
+//! let app: Router = Router::new().route("/products", products);
+//! ```
 //!
 //! # Misses at the same time
 //!

@@ -129,9 +129,13 @@ impl Access {
 }
 
 impl Token {
-    /// One that gives [full](Access::full) access.
+    /// One that gives [full](Access::full) access. An empty secret, as of a variable that is not set, is told to the
+    /// log.
     pub fn new(secret: impl AsRef<[u8]>) -> Self {
         let secret = secret.as_ref();
+        if secret.is_empty() {
+            tracing::warn!(target: "larder::admin", "the secret of an admin token is empty: nobody gets in by it");
+        }
         let hash = (!secret.is_empty()).then(|| blake3::hash(secret));
         Self { hash, access: Access::full().named("token") }
     }

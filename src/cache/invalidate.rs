@@ -82,7 +82,8 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// If the selector does not say what it should, such as a resource that is no URI.
+    /// If the selector does not say what it should, such as a resource that is no URI: then nothing is invalidated. If
+    /// a shared log could not be written: then it was carried out here alone ([`InvalidateError::is_unconfirmed`]).
     pub async fn invalidate(&self, selector: Selector) -> Result<Invalidated, InvalidateError> {
         self.invalidate_many([selector]).await
     }

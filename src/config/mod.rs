@@ -61,10 +61,10 @@ use toml::de::DeTable;
 ///
 /// | table | keys |
 /// |---|---|
-/// | `[caches.NAME]` | `namespace` (the keys have `-NAME` after it), `version`, `memory`, `memory_entries`, `tenant_share`, `max_object`, `fill_limit`, `background_limit`, `background_timeout`, `disk` (a path), `redis` (a URL), `coherence_bound`, `isolation`, `compress_from`, `cache_status` (`"off"`, `"brief"`, `"debug"`): the methods of [`CacheBuilder`](crate::CacheBuilder); `policy`: the name of its default policy |
+/// | `[caches.NAME]` | `namespace` (the keys have `-NAME` after it), `version`, `memory`, `memory_entries`, `tenant_share`, `max_object`, `fill_limit`, `background_limit`, `background_timeout`, `disk` (a path), `redis` and `shared_log` (a URL, or a table as below), `coherence_bound`, `isolation`, `compress_from`, `cache_status` (`"off"`, `"brief"`, `"debug"`): the methods of [`CacheBuilder`](crate::CacheBuilder); `policy`: the name of its default policy |
 /// | `[caches.NAME.disk]`, in place of the path | `path`, `bytes`, `budget`: the methods of `Disk` |
 /// | `[caches.NAME.redis]`, in place of the URL | `url`; or `cluster`, a list of URLs; or `sentinel`, a list of URLs, and `group`. Then `username`, `password`, `database`, `budget`, `connections`, `queue` (writes and bytes: `[1024, "64 MiB"]`), `breaker` (failures and time between probes: `[5, "1s"]`), `sample_every`, `client_tracking`: the methods of `Redis` |
-/// | `[policies.NAME]` | `fresh_for`, `from_response` or `rfc9111`, then any method of [`Policy`] that takes no closure; `true` for those that take nothing. `scope` is `"shared"`, `"per-tenant"` or `"per-user"` |
+/// | `[policies.NAME]` | `fresh_for`, `preset`, `from_response` or `rfc9111`, then any method of [`Policy`] that takes no closure; `true` for those that take nothing. `scope` is `"shared"`, `"per-tenant"` or `"per-user"` |
 /// | `[[routes]]` | `cache`; `path`, in the syntax of axum, or `otherwise = true`; `policy` |
 ///
 /// Durations are texts such as `"90s"`, `"10m"`, `"1h30m"`, `"1d"`, `"500ms"`; sizes are bytes, or texts such as

@@ -225,6 +225,16 @@ impl tracing_core::Subscriber for Logged {
     fn exit(&self, _: &tracing_core::span::Id) {}
 }
 
+#[test]
+fn a_token_without_a_secret_is_told() {
+    let logged = Logged::default();
+    let [listener, _other] = [(); 2].map(|()| tracing_core::Dispatch::new(logged.clone()));
+    let _guard = tracing_core::dispatcher::set_default(&listener);
+    let _ = (Token::new("s3cret"), Token::new(""));
+    let lines = logged.0.lock().unwrap();
+    assert!(matches!(&lines[..], [line] if line.starts_with("WARN") && line.contains("empty")), "{lines:?}");
+}
+
 #[tokio::test]
 async fn o_44_logs_name_nobody_unless_they_are_to() {
     // There are two: with one alone, `tracing` asks the thread that comes first whether anybody listens.

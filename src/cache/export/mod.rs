@@ -1,4 +1,5 @@
-//! What was counted, for monitoring: each series once, whoever reads it.
+//! What was counted, for monitoring: each series once, whoever reads it. Nothing is counted here, and no key, path,
+//! tenant or user becomes a label.
 
 #[cfg(feature = "metrics")]
 pub(crate) mod facade;

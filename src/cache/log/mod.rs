@@ -1,7 +1,8 @@
 //! The invalidation log of a cache: its own, or one that it shares with other processes.
 //!
 //! What is invalidated here is applied at once and then sent to the shared log, in order, by one task; another reads the log
-//! as it grows. What could not be sent is kept and sent again.
+//! as it grows. What could not be sent is kept and sent again. How a log is written to Redis or a disk is for `store`
+//! to know, and what a record selects for `invalidation`.
 
 use super::{Cache, Inner, LogCounts};
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
 use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
+    mem,
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -349,6 +351,7 @@ impl Cache {
 /// Reads the log as it grows.
 async fn read(log: &SharedLog, cache: &Weak<Inner>) {
     let mut failures = 0;
+    let mut warned = false;
     let mut after = log.positions().applied().map(|(_, id)| id);
     let mut wait = Duration::ZERO;
     loop {
@@ -360,7 +363,10 @@ async fn read(log: &SharedLog, cache: &Weak<Inner>) {
             Err(error) => {
                 failures += 1;
                 log.told.failures.fetch_add(1, Relaxed);
-                if failures == 1 {
+                // At a start the first trials come before the connection.
+                let usual = if log.contact().is_none() { USUAL_AT_START } else { 0 };
+                if failures > usual && !warned {
+                    warned = true;
                     tracing::warn!(target: "larder::invalidate", %error, "the invalidation log cannot be read");
                 }
                 drop(cache);
@@ -371,7 +377,9 @@ async fn read(log: &SharedLog, cache: &Weak<Inner>) {
             }
         };
         if failures > 0 {
-            tracing::info!(target: "larder::invalidate", "the invalidation log can be read again");
+            if mem::take(&mut warned) {
+                tracing::info!(target: "larder::invalidate", "the invalidation log can be read again");
+            }
             failures = 0;
             log.queued.notify_one();
         }
@@ -477,6 +485,9 @@ const LONGEST_QUEUE: usize = 10_000;
 const AT_ONCE: usize = 100;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// So often reading may fail before the first contact without a word: for about a second.
+const USUAL_AT_START: u32 = 4;
 
 impl Default for LogTimes {
     fn default() -> Self {

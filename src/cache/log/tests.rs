@@ -338,3 +338,70 @@ async fn one_that_is_cut_off_uses_each_fill_for_a_while_only() {
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(!isolated(before));
 }
+
+/// How often it was told that the log cannot be read, and that it can.
+#[derive(Clone, Default)]
+struct Heard(Arc<[AtomicU64; 2]>);
+
+impl tracing_core::Subscriber for Heard {
+    fn enabled(&self, metadata: &tracing_core::Metadata<'_>) -> bool {
+        metadata.target() == "larder::invalidate"
+    }
+
+    fn new_span(&self, _: &tracing_core::span::Attributes<'_>) -> tracing_core::span::Id {
+        tracing_core::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing_core::span::Id, _: &tracing_core::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing_core::span::Id, _: &tracing_core::span::Id) {}
+
+    fn event(&self, event: &tracing_core::Event<'_>) {
+        let levels = [tracing_core::Level::WARN, tracing_core::Level::INFO];
+        if let Some(at) = levels.iter().position(|level| level == event.metadata().level()) {
+            self.0[at].fetch_add(1, Relaxed);
+        }
+    }
+
+    fn enter(&self, _: &tracing_core::span::Id) {}
+
+    fn exit(&self, _: &tracing_core::span::Id) {}
+}
+
+impl Heard {
+    fn so_far(&self) -> (u64, u64) {
+        (self.0[0].load(Relaxed), self.0[1].load(Relaxed))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_before_the_connection_is_nothing_to_warn_of() {
+    // There are two: with one alone, `tracing` asks the thread that comes first whether anybody listens.
+    let heard = Heard::default();
+    let [listener, _other] = [(); 2].map(|()| tracing_core::Dispatch::new(heard.clone()));
+    let _guard = tracing_core::dispatcher::set_default(&listener);
+    let nodes = Nodes::new();
+    nodes.log.away.store(true, Relaxed);
+    let open = || Cache::builder().journal(nodes.log.clone()).clock(nodes.clock.clone()).build().unwrap();
+
+    let soon = open();
+    assert!(!soon.ready(Duration::from_millis(200)).await);
+    nodes.log.away.store(false, Relaxed);
+    assert!(soon.ready(Duration::from_secs(1)).await);
+    assert_eq!(heard.so_far(), (0, 0));
+
+    // What is lost is told at once, and once.
+    nodes.log.away.store(true, Relaxed);
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert_eq!(heard.so_far(), (1, 0));
+    nodes.log.away.store(false, Relaxed);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(heard.so_far(), (1, 1));
+    drop(soon);
+
+    // And so is what is not there for longer than a connection takes.
+    nodes.log.away.store(true, Relaxed);
+    let late = open();
+    assert!(!late.ready(Duration::from_secs(9)).await);
+    assert_eq!(heard.so_far(), (2, 1));
+}

@@ -1,4 +1,5 @@
-//! What the counters say to an operator: what to change, and how things went since the last time.
+//! What the counters say to an operator: what to change, and how things went since the last time. Nothing here counts,
+//! or changes a policy by itself.
 
 mod advice;
 mod reasons;

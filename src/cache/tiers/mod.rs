@@ -1,4 +1,6 @@
-//! The stores behind the memory tier, nearest first: looking into them, and writing to them.
+//! The stores behind the memory tier, nearest first: looking into them, and writing to them, each within its budget.
+//! How a store keeps things is its own business, and whether what it gives may be used is decided by the rules for all
+//! that is stored.
 
 mod count;
 mod lease;

@@ -1,4 +1,5 @@
-//! Values of the application: query results, reports, permissions, fragments, kept like responses.
+//! Values of the application: query results, reports, permissions, fragments, kept like responses. Keys, log, flights
+//! and tiers are those of responses: nothing here invalidates, expires or stores in a way of its own.
 
 mod batch;
 mod call;

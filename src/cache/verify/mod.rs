@@ -1,4 +1,5 @@
-//! Hits that were verified: what the inner service says now, beside what was served.
+//! Hits that were verified: what the inner service says now, beside what was served. It compares and remembers; the
+//! asking is done by the layer, and what it finds changes nothing that is stored.
 
 mod compare;
 mod suspects;

@@ -1,4 +1,5 @@
-//! A policy with all its defaults spelled out, and what is doubtful about it.
+//! A policy with all its defaults spelled out, and what is doubtful about it: for people. What cannot be at all is
+//! refused in `check`, and nothing here decides about a request.
 
 mod value;
 

@@ -1,7 +1,7 @@
 //! A folder on the disk of this machine, as a store behind the memory tier, with the log of invalidations beside it.
 //!
 //! Both are SQLite files: the values in one that may lose its last moments, the log in one that may not. Nothing here
-//! runs on the threads of the async runtime.
+//! runs on the threads of the async runtime, and nothing else in the crate knows SQLite.
 
 mod database;
 mod engine;

@@ -1,7 +1,7 @@
 //! The memory tier: bounded by bytes, and by entries on request; one for all, or with a share for each tenant.
 //!
 //! One slot holds a resource with all its variants, so the fields that select a variant, and the variants themselves,
-//! always change together.
+//! always change together. It neither reads a clock nor knows what was invalidated: who asks checks that.
 
 mod pool;
 mod quota;

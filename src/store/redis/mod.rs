@@ -2,6 +2,7 @@
 //!
 //! Nothing here lets a client wait for a connection: those are made, watched and made anew in the background. An operation
 //! has the budget and no more, a server that fails again and again is left alone, and whatever fails is a miss.
+//! Nothing else in the crate knows the protocol, and no type of the client library leaves this folder.
 
 mod address;
 mod breaker;

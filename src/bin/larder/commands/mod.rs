@@ -1,4 +1,5 @@
-//! The commands, over the admin API.
+//! The commands, over the admin API: what is asked, and how it is shown. Nothing here decides about a cache: that does
+//! the application. What speaks to Redis itself is in `redis`, how answers are fetched in `client`.
 
 mod explain;
 mod figures;
