@@ -1,5 +1,6 @@
 //! What looks like a credential, and how it is shown.
 
+use http::HeaderName;
 use std::{fmt, hash::BuildHasher, sync::LazyLock};
 
 /// Whether a field, cookie or parameter of this name probably holds something that lets its bearer in.
@@ -22,6 +23,14 @@ pub(crate) fn is_credential_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     PARTS.iter().any(|part| name.contains(part)) || WHOLE.contains(&name.as_str())
 }
+
+/// Request fields that say who asks, though no standard knows them.
+pub(crate) const API_KEYS: [HeaderName; 4] = [
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-access-token"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-auth-token"),
+];
 
 /// Writes `#` and a short digest that tells values apart within this process and gives nothing away outside it: it is
 /// seeded at random.

@@ -94,15 +94,15 @@ async fn a_handler_does_not_lift_what_the_layer_forbids() {
     let (cache, _) = test_util::cache();
     let policy = Policy::fresh_for(MINUTE)
         .surrogate()
-        .credential_headers(["x-api-key"])
+        .credential_headers(["x-session"])
         .refuse_storage_if(|_, answer| answer.headers.contains_key("x-secret"));
     let app = app(&cache, policy, |_, request| {
         let mut response = match request.uri().path() {
             "/surrogate" => says("", &[("surrogate-control", "no-store")]),
             "/secret" => says("", &[("x-secret", "1")]),
-            _ => says(field(&request, "x-api-key"), &[("vary", "x-api-key"), ("cache-control", "public, max-age=60")]),
+            _ => says(field(&request, "x-session"), &[("vary", "x-session"), ("cache-control", "public, max-age=60")]),
         };
-        response.extensions_mut().insert(Policy::fresh_for(MINUTE).ignore_vary(["x-api-key"]));
+        response.extensions_mut().insert(Policy::fresh_for(MINUTE).ignore_vary(["x-session"]));
         response
     });
     for path in ["/surrogate", "/secret"] {
@@ -110,7 +110,25 @@ async fn a_handler_does_not_lift_what_the_layer_forbids() {
         assert_eq!(get(&app, path).await.1, "miss", "{path}");
     }
     for who in ["alice", "bob"] {
-        assert_eq!(send(&app, request(Method::GET, "/x", &[("x-api-key", who)])).await.0, who);
+        assert_eq!(send(&app, request(Method::GET, "/x", &[("x-session", who)])).await.0, who);
+    }
+}
+
+#[tokio::test]
+async fn an_api_key_says_who_asks_unless_it_is_part_of_the_key() {
+    for name in ["api-key", "x-access-token", "x-api-key", "x-auth-token"] {
+        for (policy, again) in [
+            (Policy::fresh_for(MINUTE), "miss"),
+            (Policy::fresh_for(MINUTE).shared(), "miss"),
+            (Policy::fresh_for(MINUTE).key_headers([name]), "hit"),
+        ] {
+            let (cache, _) = test_util::cache();
+            let app = app(&cache, policy, move |_, request| says(field(&request, name), &[]));
+            let ask = async |who| send(&app, request(Method::GET, "/me", &[(name, who)])).await;
+            assert_eq!(ask("alice").await, ("alice".to_owned(), "miss"));
+            assert_eq!(ask("bob").await, ("bob".to_owned(), "miss"));
+            assert_eq!(ask("alice").await, ("alice".to_owned(), again), "{name}");
+        }
     }
 }
 

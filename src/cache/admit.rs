@@ -2,6 +2,7 @@
 
 use super::change::Change;
 use crate::{
+    credentials::API_KEYS,
     identity::{Identity, IdentityUnknown, Sharing},
     key::{KeyBuf, Part, is_forwarding, write_lines},
     outcome::Bypass,
@@ -48,6 +49,8 @@ pub(crate) struct Facts(u32);
 impl Facts {
     pub(crate) const CREDENTIALS: Self = Self(1);
     const COOKIE: Self = Self(1 << 1);
+    /// One of [`API_KEYS`].
+    const API_KEY: Self = Self(1 << 15);
     pub(crate) const RANGE: Self = Self(1 << 2);
     /// `If-None-Match` or `If-Modified-Since`.
     pub(crate) const CONDITIONAL: Self = Self(1 << 3);
@@ -77,6 +80,14 @@ impl Facts {
             Sharing::Group => Self(self.0 & !Self::CREDENTIALS.0),
             Sharing::OneUser => Self(self.0 & !Self::CREDENTIALS.0 | Self::ONE_USER.0),
         }
+    }
+
+    /// With the credentials that no standard knows. An API key that is part of the key tells its owners apart.
+    #[inline]
+    fn with_credentials(self, rules: &Rules, headers: &HeaderMap) -> Self {
+        let listed = rules.credential_headers.iter().any(|name| headers.contains_key(name));
+        let unkeyed = || API_KEYS.iter().any(|name| headers.contains_key(name) && !rules.key.names(name));
+        if listed || (self.has(Self::API_KEY) && unkeyed()) { self.with(Self::CREDENTIALS) } else { self }
     }
 
     /// Those that hold of a refresh made for such a request.
@@ -117,6 +128,10 @@ impl Facts {
         let Some(first) = name.as_bytes().first() else { return NONE };
         match (first, name.len(), name) {
             (b'a', 13, "authorization") | (b'p', 19, "proxy-authorization") => Self::CREDENTIALS,
+            (b'a', 7, "api-key")
+            | (b'x', 9, "x-api-key")
+            | (b'x', 12, "x-auth-token")
+            | (b'x', 14, "x-access-token") => Self::API_KEY,
             (b'a', 15, "accept-encoding") => Self::ACCEPT_ENCODING,
             (b'c', 6, "cookie") => Self::COOKIE,
             (b'c', 13, "cache-control") => Self::CACHE_CONTROL,
@@ -155,9 +170,7 @@ fn admit(rules: &Rules, parts: &Parts, body: BodyFacts, now: &dyn Fn() -> Timest
         let change = !invalidation::is_safe(&parts.method);
         return Admission::Bypass(Bypass::Method, change.then(|| Box::new(Change::of(rules, parts))));
     }
-    if rules.credential_headers.iter().any(|name| parts.headers.contains_key(name)) {
-        facts.0 |= Facts::CREDENTIALS.0;
-    }
+    facts = facts.with_credentials(rules, &parts.headers);
     if facts.has(Facts::CONTENT) || !body.empty {
         return Admission::Bypass(Bypass::Content, None);
     }
@@ -239,9 +252,7 @@ pub(crate) fn admit_with_content(
     mut facts: Facts,
     now: Timestamp,
 ) -> Result<(KeyBuf, Facts), Bypass> {
-    if rules.credential_headers.iter().any(|name| parts.headers.contains_key(name)) {
-        facts.0 |= Facts::CREDENTIALS.0;
-    }
+    facts = facts.with_credentials(rules, &parts.headers);
     let mut key = KeyBuf::default();
     let hosts = Hosts::of(&parts.headers);
     write_key(rules, parts, Some(content), &mut facts, hosts, &|| now, &mut key).map(|()| (key, facts))
@@ -345,6 +356,10 @@ mod tests {
             ("if-modified-since", Facts::CONDITIONAL),
             ("authorization", Facts::CREDENTIALS),
             ("proxy-authorization", Facts::CREDENTIALS),
+            ("api-key", Facts::API_KEY),
+            ("x-access-token", Facts::API_KEY),
+            ("x-api-key", Facts::API_KEY),
+            ("x-auth-token", Facts::API_KEY),
             ("cache-control", Facts::CACHE_CONTROL),
             ("x-original-url", Facts::REWRITTEN_URL),
             ("x-rewrite-url", Facts::REWRITTEN_URL),
@@ -367,6 +382,7 @@ mod tests {
         ] {
             assert_eq!(Facts::of_field(name), fact, "{name}");
         }
+        assert!(API_KEYS.iter().all(|name| Facts::of_field(name.as_str()) == Facts::API_KEY));
         for (values, content) in [(&["0"][..], false), (&["0", "0"], false), (&["1"], true), (&["0", "1"], true)] {
             let lines = values.iter().map(|value| (CONTENT_LENGTH, HeaderValue::from_static(value)));
             assert_eq!(Facts::of(&lines.collect()).0.has(Facts::CONTENT), content, "{values:?}");

@@ -2,6 +2,7 @@
 
 use super::{FillRules, Objective, Policy, RefreshRules, UriOf, effective::Spelled};
 use crate::{
+    credentials::API_KEYS,
     identity::Scope,
     key::QueryRule,
     semantics::{cache_control::MAX_DELTA, storable::answers_one_request},
@@ -267,6 +268,7 @@ impl Policy {
         }
         let credential = |name: &&HeaderName| {
             matches!(name.as_str(), "authorization" | "proxy-authorization" | "cookie")
+                || API_KEYS.contains(*name)
                 || self.credential_headers.contains(*name)
         };
         if let Some(name) = self.ignored_vary.iter().find(credential) {

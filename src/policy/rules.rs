@@ -5,7 +5,7 @@ use super::{
     UriOf,
 };
 use crate::{
-    credentials::is_credential_name,
+    credentials::{API_KEYS, is_credential_name},
     identity::Scope,
     invalidation::Tags,
     key::{KeyBuf, KeyRules, Part, Searches},
@@ -170,6 +170,7 @@ impl Rules {
         self.key.names(name)
             || self.credential_headers.contains(name)
             || [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
+            || API_KEYS.contains(name)
     }
 
     /// Whether what has this name is shown as a digest.

@@ -127,7 +127,9 @@ impl Policy {
         self
     }
 
-    /// Further request fields that say who asks, such as `x-api-key`: they count as `Authorization` does.
+    /// Further request fields that say who asks, such as `x-session`: they count as `Authorization` does. So do `X-Api-Key`,
+    /// `Api-Key`, `X-Auth-Token` and `X-Access-Token`, named or not, unless the policy keys on them
+    /// ([`key_headers`](Policy::key_headers)).
     pub fn credential_headers<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
     where
         N: TryInto<HeaderName> + fmt::Display + Clone,

@@ -68,7 +68,7 @@ async fn what_is_for_one_is_never_public() {
         .for_status(Statuses::ClientError, CacheControl::public(MINUTE))
         .cdn(CacheControl::public(HOUR))
         .surrogate(CacheControl::public(HOUR))
-        .credential_headers(["x-api-key"])
+        .credential_headers(["x-session"])
         .expires();
     let public = "max-age=3600, s-maxage=3600, public, immutable";
     let private = "max-age=3600, private, immutable";
@@ -79,7 +79,9 @@ async fn what_is_for_one_is_never_public() {
         (&[("authorization", "")], 200, &[], private),
         (&[("proxy-authorization", "Basic x")], 200, &[], private),
         (&[("cookie", "sid=1")], 200, &[], private),
+        (&[("x-session", "k")], 200, &[], private),
         (&[("x-api-key", "k")], 200, &[], private),
+        (&[("x-auth-token", "k")], 200, &[], private),
         (&[], 200, &[("set-cookie", "sid=1")], private),
         (&[("cookie", "sid=1")], 304, &[], private),
         (&[("cookie", "sid=1")], 301, &[], private),

@@ -2,6 +2,7 @@ use super::media_range::MediaRange;
 use crate::{
     CacheControl,
     clock::Clock,
+    credentials::API_KEYS,
     identity::{Identity, IdentityEstablished, IdentityUnknown},
     semantics::{
         cache_control::ResponseDirectives,
@@ -106,7 +107,7 @@ impl Rules {
             cdn: None,
             surrogate: None,
             overwrite: false,
-            credentials: vec![AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE],
+            credentials: [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].into_iter().chain(API_KEYS).collect(),
         }
     }
 
