@@ -75,8 +75,8 @@ impl Identity {
         let attributes = Arc::make_mut(&mut self.0);
         attributes.retain(|attribute| attribute.name != name);
         if !values.is_empty() {
-            let place = attributes.partition_point(|attribute| attribute.name < name);
-            attributes.insert(place, Attribute { name, values });
+            let place = attributes.binary_search_by(|attribute| attribute.name.cmp(&name));
+            attributes.insert(place.unwrap_or_else(|place| place), Attribute { name, values });
         }
         self
     }

@@ -307,6 +307,51 @@ mod tests {
         assert_eq!((positions.lost(), positions.inward(Stamp { epoch: SECOND, end: id(7) })), (None, Some(9)));
     }
 
+    /// A number that was never given away is of another life of this node: nobody has applied that record here.
+    #[test]
+    fn a_record_is_its_own_only_if_it_was_made_here() {
+        let mut positions = read();
+        let own = positions.own(5);
+        let numbered = |own| positions.step(&Heading { own: Some(own), ..heading(4, 3) });
+        assert_eq!((numbered(own), numbered(own + 1)), (Step::Own, Step::Next));
+    }
+
+    /// What others get is stamped with a position of theirs: they must have every record up to it.
+    #[test]
+    fn what_others_get_waits_until_own_records_are_read() {
+        let mut positions = read();
+        assert_eq!(positions.applied(), Some((FIRST, id(3))));
+        assert!(positions.is_settled(4) && positions.last_sent().is_none());
+        let (first, second) = (positions.own(5), positions.own(6));
+        assert!(positions.is_settled(4) && !positions.is_settled(5) && !positions.is_settled(6));
+        assert!(positions.sent(first, id(5)));
+        assert_eq!(positions.last_sent(), Some(id(5)));
+        positions.read(&heading(4, 3), 7);
+        assert_eq!(positions.last_sent(), Some(id(5)), "it comes later");
+        positions.read(&Heading { own: Some(first), ..heading(5, 4) }, 7);
+        assert!(positions.last_sent().is_none() && positions.is_settled(5) && !positions.is_settled(6));
+        positions.give_up(second);
+        assert!(positions.is_settled(6));
+        assert_eq!(positions.applied(), Some((FIRST, id(5))));
+        assert_eq!(Positions::new(9).applied(), None);
+    }
+
+    /// Beginning anew passes over what was before, own records among it.
+    #[test]
+    fn an_own_record_that_was_passed_over_is_not_waited_for() {
+        let mut positions = read();
+        let (told, untold) = (positions.own(5), positions.own(6));
+        assert!(positions.sent(told, id(8)));
+        positions.begin(&heading(10, 9), 7);
+        assert!(positions.last_sent().is_none(), "it was before");
+        assert!(!positions.sent(untold, id(9)), "nobody knows what was read at its place");
+        let mut positions = read();
+        let told = positions.own(5);
+        assert!(positions.sent(told, id(9)));
+        positions.begin(&heading(10, 9), 7);
+        assert!(positions.last_sent().is_none() && positions.is_settled(5));
+    }
+
     #[test]
     fn marks_are_bounded() {
         let mut positions = Positions::new(10);

@@ -166,6 +166,31 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
+    /// A host is the same in any case, and with the port that is the default of a scheme.
+    #[test]
+    fn resources_and_groups_are_of_a_host() {
+        let rows = RowHasher::default();
+        let resource = |authority| rows.row(Subject::Resource { authority, path: "/x", query: None }, Within::Anyone);
+        let group = |authority| rows.row(Subject::Group { authority, name: "x" }, Within::Anyone);
+        for same in ["host", "HOST", "Host:80", "host:443"] {
+            assert_eq!(resource(Some(same)), resource(Some("host")), "{same}");
+            assert_eq!(group(Some(same)), group(Some("host")), "{same}");
+        }
+        for other in [None, Some("host:8080"), Some("hosts"), Some("")] {
+            assert_ne!(resource(other), resource(Some("host")), "{other:?}");
+            assert_ne!(group(other), group(Some("host")), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_a_group_of_an_origin_is_in_one_of_any() {
+        let rows = RowHasher::default();
+        let footprint = rows.footprint([Subject::Group { authority: Some("host"), name: "x" }], &[]);
+        let row = |authority| rows.row(Subject::Group { authority, name: "x" }, Within::Anyone);
+        assert!(footprint.contains(&row(Some("host"))) && footprint.contains(&row(None)));
+        assert!(!footprint.contains(&row(Some("other"))));
+    }
+
     #[test]
     fn short_names_that_look_alike_have_rows_of_their_own() {
         let signs = ["", "a", "b", "}", "\"", "'", ":", "*", "\n"];

@@ -26,6 +26,10 @@ fn row(row: Row) -> Record {
     Record::Row { row, owner: None }
 }
 
+fn all_of(rows: [Row; 2]) -> Record {
+    Record::Ban(Arc::new(What::AllOf { rows: rows.into(), owner: None }))
+}
+
 fn append(ledger: &Ledger, record: Record, force: Force, now: Timestamp) -> Seq {
     ledger.append(Batch::of([record], force), now)
 }
@@ -273,6 +277,137 @@ fn bans_fold_too() {
     }
     assert_eq!(ledger.size(), (1, 10));
     assert!((0..20).all(|tag| !good(&ledger, before, &[tag, 77])) && good(&ledger, before, &[500]));
+}
+
+/// A dropped ban cannot be tried any more: it counts against what was on its way, and not against what was tried.
+#[test]
+fn a_dropped_ban_is_held_against_what_was_not_tried_on_it() {
+    let ledger = ledger();
+    let claim = |stamp| Claim { stamp, footprint: &[1], key: b"" };
+    let before = ledger.applied();
+    let seq = append(&ledger, all_of([7, 8]), Force::Hard, T0);
+    let (tried, tried_later, untried) = (Checked::default(), Checked::default(), Checked::default());
+    assert_eq!(ledger.standing(claim(before), &tried), Standing::Good);
+    let ban = ledger.pending_bans().unwrap();
+    append(&ledger, row(100), Force::Hard, T0);
+    assert_eq!(ledger.standing(claim(before), &tried_later), Standing::Good);
+    ledger.drop_bans(ban);
+    append(&ledger, row(101), Force::Hard, T0);
+    for checked in [&tried, &tried_later] {
+        assert_eq!(ledger.standing(claim(before), checked), Standing::Good);
+    }
+    assert_eq!(ledger.standing(claim(before), &untried), Standing::Gone);
+    assert_eq!(ledger.standing(claim(seq), &Checked::default()), Standing::Good, "filled after the ban");
+    let later = append(&ledger, row(102), Force::Hard, T0);
+    assert_eq!(ledger.standing(claim(later), &Checked::default()), Standing::Good);
+}
+
+/// What was known beside is the key and the rows one by one: a ban counts only where it needs several rows.
+#[test]
+fn beside_what_was_known_only_several_rows_at_once_count() {
+    let ledger = ledger();
+    let mut key = crate::key::KeyBuf::default();
+    key.part(crate::key::Part::Path, b"/x");
+    let claim = |stamp| Claim { stamp, footprint: &[1, 2], key: key.as_bytes() };
+    let before = ledger.applied();
+    append(&ledger, all_of([2, 3]), Force::Hard, T0);
+    let pattern = Pattern::parse("/x").unwrap();
+    append(&ledger, Record::Ban(Arc::new(What::Pattern { pattern, within: None })), Force::Hard, T0);
+    assert!(ledger.is_untouched_beside(claim(before), &[1, 2]), "not all of its rows, and a pattern");
+    let seq = append(&ledger, all_of([1, 2]), Force::Hard, T0);
+    append(&ledger, row(100), Force::Hard, T0);
+    assert!(!ledger.is_untouched_beside(claim(before), &[1, 2]));
+    assert!(ledger.is_untouched_beside(claim(seq), &[1, 2]), "filled after it");
+}
+
+#[test]
+fn a_check_that_ends_late_does_not_bring_back_what_is_gone() {
+    let checked = Checked::default();
+    checked.be_gone();
+    assert_eq!(checked.pass(7, Some(T0)), Standing::Gone);
+    assert!(checked.is_gone());
+}
+
+/// An entry that was made good again counts from then on, whenever it was last checked.
+#[test]
+fn what_is_stamped_anew_is_younger_than_the_record() {
+    let ledger = ledger();
+    let checked = Checked::default();
+    let old = Claim { stamp: ledger.applied(), footprint: &[1], key: b"" };
+    assert_eq!(ledger.standing(old, &checked), Standing::Good);
+    let seq = append(&ledger, row(1), Force::Hard, T0);
+    assert_eq!(ledger.standing(Claim { stamp: seq, ..old }, &checked), Standing::Good);
+}
+
+#[test]
+fn the_newest_changes_are_bounded_by_number_and_by_records() {
+    let ledger = Ledger::new(Limits { rows: 1000, bans: 10, recent: 3 });
+    let change = |records: u64| ledger.append(Batch::of((0..records).map(row), Force::Soft), T0);
+    for (records, held) in [
+        (1, (1, 1)),
+        (16, (2, 17)),
+        (16, (3, 33)),
+        (16, (3, 48)),
+        (1, (3, 33)),
+        (17, (3, 34)),
+        (31, (2, 48)),
+        (48, (1, 48)),
+        (49, (0, 0)),
+        (2, (1, 2)),
+    ] {
+        change(records);
+        assert_eq!(ledger.recent(), held, "after a change with {records} records");
+    }
+}
+
+/// The limit itself is no excess. Beyond it the older half goes, so that there is room for long.
+#[test]
+fn the_older_half_folds_beyond_the_limit() {
+    let ledger = Ledger::new(Limits { rows: 100, bans: 10, recent: 16 });
+    ledger.keep_for(Duration::from_secs(3600));
+    let before = ledger.applied();
+    let stamps: Vec<Seq> = (0..100).map(|n| append(&ledger, row(n), Force::Hard, T0)).collect();
+    assert_eq!(ledger.size().0, 100);
+    assert!(good(&ledger, before, &[5000]));
+    append(&ledger, row(100), Force::Hard, T0);
+    assert_eq!(ledger.size().0, 50);
+    assert!(!good(&ledger, stamps[49], &[5000]) && good(&ledger, stamps[50], &[5000]), "as old as what folded");
+    assert!((51..=100).all(|n| !good(&ledger, stamps[50], &[n])));
+}
+
+/// The rows of tenants stay as long as they are few.
+#[test]
+fn tenants_are_bounded_too() {
+    let limits = Limits { rows: 100, bans: 10, recent: 16 };
+    let tenant = |n| Record::Row { row: n, owner: Some(n) };
+    for (tenants, stay) in [(25, true), (26, false)] {
+        let ledger = Ledger::new(limits);
+        ledger.keep_for(Duration::from_secs(3600));
+        let before = ledger.applied();
+        for record in (0..tenants).map(tenant).chain((1000..1101 - tenants).map(row)) {
+            append(&ledger, record, Force::Hard, T0);
+        }
+        assert_eq!(ledger.size().0, if stay { 75 } else { 50 }, "{tenants}");
+        assert!((0..tenants).all(|n| !good(&ledger, before, &[n])));
+    }
+}
+
+/// What has outlived its use goes first; if that makes room for as many again, nothing folds.
+#[test]
+fn only_what_is_still_of_use_folds() {
+    let later = T0.saturating_add(Duration::from_secs(61));
+    for (old, held) in [(51, 50), (50, 25)] {
+        let ledger = Ledger::new(Limits { rows: 100, bans: 10, recent: 16 });
+        ledger.keep_for(Duration::from_secs(60));
+        let seq = (0..old).map(|n| append(&ledger, row(n), Force::Hard, T0)).last().unwrap();
+        for n in old..101 {
+            append(&ledger, row(n), Force::Hard, later);
+        }
+        assert_eq!(ledger.size().0, held, "{old}");
+        let admits = |stamp| ledger.admits(Claim { stamp, footprint: &[5000], key: b"" }, &Checked::default());
+        assert!(!admits(Seq::at(seq.number() - 1)), "a row that might have selected it is gone");
+        assert_eq!(admits(seq), held == 50, "nothing that might have selected it is gone");
+    }
 }
 
 #[derive(Clone, Debug)]

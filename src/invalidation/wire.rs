@@ -198,5 +198,9 @@ mod tests {
     fn what_is_too_long_selects_everything() {
         let many: Vec<_> = (0..100_000).map(|n| Selector::tag(format!("tag:{n}"))).collect();
         assert_eq!(read(&write(&many)), Some(vec![Selector::everything()]));
+        let frame = write(&[Selector::tag("")]).len();
+        let longest = [Selector::tag("x".repeat(LONGEST - frame))];
+        assert_eq!(write(&longest).len(), LONGEST);
+        assert_eq!(read(&write(&longest)).as_deref(), Some(&longest[..]));
     }
 }

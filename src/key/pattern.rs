@@ -1,6 +1,6 @@
 //! Patterns over the readable text of keys.
 
-use super::{KeyRef, Part, shown, text::parts};
+use super::{KeyRef, Part, buf::HEAD, shown, text::parts};
 use http::HeaderName;
 use std::fmt;
 
@@ -32,7 +32,7 @@ impl Pattern {
                         letters.next().ok_or(PatternError("it ends with `\\`, which makes nothing literal"))?;
                     push_literal(&mut piece, literal);
                 }
-                letter => piece.push(plain(letter)),
+                letter => push_literal(&mut piece, letter),
             }
         }
         pieces.push(piece.into_boxed_str());
@@ -49,13 +49,16 @@ impl Pattern {
     pub(crate) fn matches_shown(&self, key: &[u8], secrets: &[HeaderName]) -> bool {
         if self.text.starts_with('/') {
             let text = |part: &[u8]| -> String { KeyRef(part).to_string().chars().map(plain).collect() };
-            return target(key).is_some_and(|(path, all)| {
-                self.matches_text(&text(path)) || (all.len() > path.len() && self.matches_text(&text(all)))
+            return target(key).is_some_and(|(path, query)| {
+                let (path, query) = (text(path), text(query));
+                [as_sent(&path), path]
+                    .iter()
+                    .any(|path| self.matches_text(path) || self.matches_text(&format!("{path}{query}")))
             });
         }
         let text: String = shown(key, secrets).chars().map(plain).collect();
         let unit = parts(key).take_while(|(part, _)| matches!(part, Part::Namespace | Part::Version));
-        let length: usize = unit.map(|(_, value)| PART_HEAD + value.len()).sum();
+        let length: usize = unit.map(|(_, value)| HEAD + value.len()).sum();
         let before = key.get(..length).map_or(0, |unit| KeyRef(unit).to_string().chars().count());
         let rest = text.char_indices().nth(before).map(|(at, _)| &text[at..]);
         let rest = rest.and_then(|rest| rest.strip_prefix(':')).filter(|_| length > 0);
@@ -74,24 +77,26 @@ impl Pattern {
     }
 }
 
-/// Of an encoded key the path, and path and query.
+/// Of an encoded key the path, and the query.
 fn target(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let (mut end, mut path) = (0, None);
     for (part, value) in parts(key) {
         let start = end;
-        end += PART_HEAD + value.len();
+        end += HEAD + value.len();
         match (part, path) {
             (Part::Path, _) => path = Some((start, end)),
             (Part::Query | Part::Search, Some(_)) => {}
-            (_, Some((start, path))) => {
-                // What follows is neither.
-                let after = end - PART_HEAD - value.len();
-                return Some((key.get(start..path)?, key.get(start..after)?));
-            }
+            // What follows is neither.
+            (_, Some((from, path))) => return Some((key.get(from..path)?, key.get(path..start)?)),
             _ => {}
         }
     }
-    path.and_then(|(start, path)| Some((key.get(start..path)?, key.get(start..end)?)))
+    path.and_then(|(start, path)| Some((key.get(start..path)?, key.get(path..end)?)))
+}
+
+/// A path without the escapes that its text has for signs which mean something elsewhere in a key.
+fn as_sent(path: &str) -> String {
+    path.replace("%3A", ":").replace("%3D", ":").replace("%2C", ",").replace("%26", "&")
 }
 
 /// As the text of a key has it: there all but a few signs is escaped.
@@ -104,9 +109,6 @@ fn push_literal(piece: &mut String, literal: char) {
         piece.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789ABCDEF"[usize::from(digit)])));
     }
 }
-
-/// What stands before the value of a part: its tag and its length.
-const PART_HEAD: usize = 5;
 
 /// The two signs between names and values are one.
 fn plain(letter: char) -> char {
@@ -182,6 +184,56 @@ mod tests {
         value.part(Part::Namespace, b"shop");
         value.part(Part::Value, b"/products/7");
         assert!(!matches("/products/7", &value) && matches("/*", &key("1", "p", "/")));
+    }
+
+    #[test]
+    fn a_path_is_named_as_it_is_sent_or_as_it_is_shown() {
+        for sign in "-._~!$&'()+,;=:@\u{e9}".chars() {
+            let path = format!("/users{sign}/me");
+            let key = key("1", "p", &path);
+            assert!(matches(&path, &key) && matches(&format!("/users\\{sign}/*"), &key), "{path}");
+            assert!(!matches("/users/me", &key) && !matches("/usersx/me", &key), "{path}");
+            let text = Key::from(&key).to_string();
+            let shown = &text[text.find('/').unwrap()..];
+            assert!(matches(shown, &key), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_path_and_query_is_neither() {
+        let mut key = key("1", "p", "/x");
+        key.part(Part::Query, b"a=1");
+        key.part(Part::Language, b"de");
+        key.part(Part::Codings, b"br");
+        assert!(matches("/x", &key) && matches("/x?a=1", &key));
+        assert!(!matches("/x?a=1*de*", &key) && !matches("/x?a=1:*", &key));
+    }
+
+    #[test]
+    fn what_follows_namespace_and_version_can_be_meant_alone() {
+        let mut long = KeyBuf::default();
+        long.part(Part::Namespace, b"a-namespace-of-some-length");
+        long.part(Part::Version, b"2026-11-22");
+        long.part(Part::Policy, b"p");
+        assert!(matches("p", &long) && matches("a-namespace-of-some-length:v2026-11-22:p", &long));
+        let mut without = KeyBuf::default();
+        without.part(Part::Policy, b":p");
+        assert!(matches(":p", &without) && !matches("p", &without), "nothing stands before it");
+    }
+
+    #[test]
+    fn a_literal_sign_is_that_sign() {
+        for (pattern, path) in [("/\\(x\\)", "/(x)"), ("/\\a\\-b", "/a-b"), ("/\\*", "/*"), ("/\\\u{e9}", "/\u{e9}")] {
+            assert!(matches(pattern, &key("1", "p", path)), "{pattern}");
+            assert!(!matches(pattern, &key("1", "p", "/")) && !matches(pattern, &key("1", "p", "/xx")), "{pattern}");
+        }
+        assert!(matches("\\tenant\\=1:*", &key("1", "p", "/")), "what needs no escape is itself");
+    }
+
+    #[test]
+    fn a_pattern_and_what_is_wrong_with_one_can_be_shown() {
+        assert_eq!(Pattern::parse("tenant=1:\\**").unwrap().to_string(), "tenant=1:\\**");
+        assert!(Pattern::parse("").unwrap_err().to_string().contains("matches nothing"));
     }
 
     #[test]

@@ -84,7 +84,19 @@ mod tests {
         assert_eq!((said.version, said.policy, said.value), (Some("7"), Some("dashboard"), None));
         assert_eq!((said.authority, said.path, said.query), (Some("host"), Some("/x"), Some("days=30")));
         assert_eq!(said.identity, [("tenant", "1"), ("role", "a"), ("role", "b")]);
+        assert_eq!((said.tenant(), Said::of(b"no key").tenant()), (Some("1"), None));
         assert_eq!(Said::of(b"no key"), Said::default());
         assert_eq!((query_names(key.as_bytes()), query_names(b"no key")), (vec!["days"], vec![]));
+    }
+
+    #[test]
+    fn values_and_queries_that_were_put_in_order_have_names_too() {
+        let mut value = KeyBuf::default();
+        value.part_named(Part::Identity, "role", [&b"a"[..]].into_iter());
+        value.part(Part::Value, b"Rates");
+        assert_eq!((Said::of(value.as_bytes()).value, Said::of(value.as_bytes()).tenant()), (Some("Rates"), None));
+        let mut ordered = KeyBuf::default();
+        ordered.part_named(Part::Search, "what was said", [&b"a=1&b=2"[..]].into_iter());
+        assert_eq!(query_names(ordered.as_bytes()), ["a", "b"]);
     }
 }

@@ -60,7 +60,7 @@ impl Searches {
         if all.len() >= MOST {
             all.clear();
         }
-        let said = Said { variance, learnt: self.learnt.fetch_add(1, Relaxed) + 1 };
+        let said = Said { variance, learnt: self.learnt.fetch_add(1, Relaxed) };
         all.insert(path.to_owned(), said.clone());
         Some(said)
     }
@@ -139,8 +139,12 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded_and_what_was_forgotten_is_new() {
         let (searches, utm) = (Searches::default(), variance("params=(\"utm\")"));
+        assert!(searches.is_empty());
         let first = searches.learn("/x", utm.clone());
+        assert!(!searches.is_empty());
         assert_eq!(searches.learn("/x", utm.clone()), first);
+        let second = searches.learn("/y", utm.clone());
+        assert_eq!((searches.of("/x"), searches.of("/y")), (first.clone(), second), "one path more is not too many");
         for path in 0..2 * MOST {
             searches.learn(&path.to_string(), utm.clone());
         }

@@ -263,10 +263,31 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_a_policy_calls_secret_are_so_beside_those_that_always_are() {
+        let mut key = KeyBuf::default();
+        for name in ["x-own", "authorization", "accept"] {
+            key.part_named(Part::Header, name, [&b"said"[..]].into_iter());
+        }
+        let shows = |secrets: &[HeaderName]| {
+            let text = shown(key.as_bytes(), secrets);
+            ["x-own", "authorization", "accept"].map(|name| text.contains(&format!("{name}=said")))
+        };
+        assert_eq!(shows(&[HeaderName::from_static("x-own")]), [false, false, true]);
+        assert_eq!(shows(&[]), [true, false, true]);
+    }
+
+    #[test]
     fn without_scheme_or_host_the_path_stands_alone() {
         let mut key = KeyBuf::default();
         key.part(Part::Method, b"GET");
         key.part(Part::Path, b"/x");
         assert_eq!(Key::from(&key).to_string(), "GET:/x");
+        let mut key = KeyBuf::default();
+        key.part(Part::Method, b"GET");
+        key.part(Part::Authority, b"host");
+        key.part(Part::Path, b"/x");
+        key.part(Part::Language, b"de");
+        key.part(Part::Date, b"20000");
+        assert_eq!(Key::from(&key).to_string(), "GET://host/x:language=de:date=20000");
     }
 }

@@ -149,6 +149,29 @@ mod tests {
         assert_eq!(Wanted::of(search.as_bytes()), None);
     }
 
+    /// All of it counts, and of the identity a border for each text.
+    #[test]
+    fn what_is_remembered_is_short() {
+        let text = |length| -> Box<str> { "x".repeat(length).into() };
+        let of = |path: usize, other: usize| Wanted {
+            path: format!("/{}", text(path - 1)).into(),
+            authority: Some(text(other)),
+            query: Some(text(100)),
+            language: Some(text(100)),
+            codings: Some(text(100)),
+            identity: vec![(text(9), vec![text(19), text(29)]), (text(9), vec![text(29)])],
+            scheme: Some("https".into()),
+        };
+        for (path, other) in [(100, 524), (523, 101)] {
+            assert!(of(path, other).is_possible());
+            assert!(!of(path + 1, other).is_possible() && !of(path, other + 1).is_possible());
+        }
+        let broken = Some("a\nb".into());
+        assert!(!Wanted { authority: broken.clone(), ..of(1, 1) }.is_possible(), "no field has it");
+        assert!(!Wanted { language: broken.clone(), ..of(1, 1) }.is_possible());
+        assert!(!Wanted { codings: broken, ..of(1, 1) }.is_possible() && of(1, 1).is_possible());
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_a_key_or_none(bytes in proptest::collection::vec(0u8..32, 0..64)) {

@@ -358,120 +358,13 @@ pub(crate) const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-ca
 pub(crate) const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
 const fn seconds(of: Duration) -> u32 {
-    let most = MAX_DELTA.as_secs();
-    let seconds = of.as_secs();
-    (if seconds > most { most } else { seconds }) as u32
+    match of.as_secs() {
+        seconds @ ..MOST => seconds as u32,
+        _ => MOST as u32,
+    }
 }
+
+const MOST: u64 = MAX_DELTA.as_secs();
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::semantics::cache_control::ResponseDirectives;
-    use http::header::{EXPIRES, VARY};
-    use std::panic::catch_unwind;
-
-    const MINUTE: Duration = Duration::from_secs(60);
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    #[test]
-    fn directives_stand_in_one_order() {
-        let all = CacheControl::public(MINUTE).no_transform().stale_if_error(HOUR).stale_while_revalidate(MINUTE);
-        for (value, expected) in [
-            (
-                all.immutable().s_maxage(HOUR),
-                "max-age=60, s-maxage=3600, public, immutable, stale-while-revalidate=60, stale-if-error=3600, \
-                 no-transform",
-            ),
-            (
-                CacheControl::private(MINUTE).must_revalidate().immutable(),
-                "max-age=60, private, immutable, must-revalidate",
-            ),
-            (CacheControl::no_store(), "no-store"),
-            (CacheControl::no_store().no_transform(), "no-store, no-transform"),
-            (CacheControl::no_cache().must_revalidate(), "no-cache, must-revalidate"),
-            (CacheControl::no_cache().for_one(), "no-cache, private"),
-            (CacheControl::no_store().for_one(), "no-store"),
-            (CacheControl::public(MINUTE).s_maxage(HOUR).immutable().for_one(), "max-age=60, private, immutable"),
-            (CacheControl::public(Duration::from_millis(1999)), "max-age=1, public"),
-            (CacheControl::private(Duration::MAX), "max-age=2147483648, private"),
-        ] {
-            assert_eq!(value.to_string(), expected);
-            assert_eq!(value.to_header_value(), expected);
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let value = CacheControl::public(MINUTE).s_maxage(HOUR).stale_if_error(HOUR).immutable().no_transform();
-        let headers = [(CACHE_CONTROL, value.into())].into_iter().collect();
-        let read = ResponseDirectives::parse(&headers);
-        let expected = ResponseDirectives {
-            max_age: Some(MINUTE),
-            s_maxage: Some(HOUR),
-            stale_if_error: Some(HOUR),
-            public: true,
-            immutable: true,
-            no_transform: true,
-            ..ResponseDirectives::default()
-        };
-        assert_eq!(read, expected);
-    }
-
-    #[test]
-    fn contradictions_are_refused() {
-        let contradictions: [fn() -> CacheControl; 12] = [
-            || CacheControl::no_store().immutable(),
-            || CacheControl::no_store().s_maxage(MINUTE),
-            || CacheControl::no_store().must_revalidate(),
-            || CacheControl::no_store().stale_while_revalidate(MINUTE),
-            || CacheControl::no_store().stale_if_error(MINUTE),
-            || CacheControl::no_cache().immutable(),
-            || CacheControl::no_cache().s_maxage(MINUTE),
-            || CacheControl::no_cache().stale_while_revalidate(MINUTE),
-            || CacheControl::no_cache().stale_if_error(MINUTE),
-            || CacheControl::private(MINUTE).s_maxage(MINUTE),
-            || CacheControl::public(MINUTE).must_revalidate().stale_if_error(MINUTE),
-            || CacheControl::public(MINUTE).stale_while_revalidate(MINUTE).must_revalidate(),
-        ];
-        for (number, contradiction) in contradictions.into_iter().enumerate() {
-            assert!(catch_unwind(contradiction).is_err(), "{number}");
-        }
-    }
-
-    #[test]
-    fn what_the_handler_said_and_the_layer_forbids_counts() {
-        let field = HeaderValue::from_static;
-        let said: HeaderMap =
-            [(CACHE_CONTROL, field("private")), (EXPIRES, field("0")), (VARY, field("a"))].into_iter().collect();
-        let (mut head, mut note) = (said.clone(), ForCaches::default());
-        assert!(matches!(note.head(&head), Cow::Borrowed(_)));
-        for value in ["max-age=1", "max-age=2"] {
-            note.write(&mut head, CACHE_CONTROL, Some(field(value)));
-        }
-        note.write(&mut head, EXPIRES, None);
-        note.write(&mut head, CDN_CACHE_CONTROL, Some(field("max-age=3")));
-        assert_eq!(head[CACHE_CONTROL], "max-age=2");
-        assert_eq!(*note.head(&head), said);
-
-        // What others write further out counts.
-        head.insert(CACHE_CONTROL, field("no-store"));
-        assert_eq!(note.head(&head)[CACHE_CONTROL], "no-store");
-        head.append(EXPIRES, field("1"));
-        assert_eq!(note.head(&head)[EXPIRES], "1");
-        note.write(&mut head, CACHE_CONTROL, Some(field("max-age=4")));
-        assert_eq!(note.head(&head)[CACHE_CONTROL], "no-store");
-
-        for (value, counts) in [
-            (CacheControl::public(MINUTE).s_maxage(HOUR), &[][..]),
-            (CacheControl::public(MINUTE).must_revalidate(), &[]),
-            (CacheControl::private(MINUTE), &["private"]),
-            (CacheControl::no_store(), &["no-store"]),
-            (CacheControl::no_cache(), &["no-cache"]),
-        ] {
-            let (mut head, mut note) = (HeaderMap::new(), ForCaches::default());
-            // Made private for one request, that says nothing of others.
-            note.write_control(&mut head, value, value.for_one().to_header_value());
-            assert_eq!(note.head(&head).get_all(CACHE_CONTROL).iter().collect::<Vec<_>>(), counts, "{value}");
-        }
-    }
-}
+mod tests;

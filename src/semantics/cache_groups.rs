@@ -79,6 +79,16 @@ mod tests {
         assert!(groups(&[]).is_empty());
     }
 
+    #[test]
+    fn a_change_says_of_which_groups_it_is() {
+        let headers = HeaderMap::from_iter([
+            (CACHE_GROUPS, HeaderValue::from_static("\"mine\"")),
+            (CACHE_GROUP_INVALIDATION, HeaderValue::from_static("\"a\", \"b\"")),
+        ]);
+        assert_eq!(invalidated_groups(&headers), ["a", "b"]);
+        assert_eq!(cache_groups(&headers), ["mine"]);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {

@@ -234,6 +234,7 @@ mod tests {
         for bad in [
             "gzip;q=1.1",
             "gzip;q=0.1234",
+            "gzip;q=0.x",
             "gzip;q=1.0000",
             "gzip;q=2",
             "gzip;q=-1",
@@ -253,6 +254,9 @@ mod tests {
             assert_eq!(text(&format!("{bad}, br")), "br", "{bad}");
         }
         assert_eq!(text("gzip;q=0., br;q=1., zstd;q=0"), "br");
+        for bad in ["com press;q=0", ";q=0", "compress;q=0.x"] {
+            assert_eq!(text(&format!("{bad}, *")), text("*"), "{bad} refuses nothing");
+        }
     }
 
     #[test]

@@ -271,6 +271,8 @@ mod tests {
         // One second more is too far, so 1976 is meant, and the day of the week has to fit that.
         assert_eq!(full("Sunday, 21-Nov-76 00:00:01 GMT").as_deref(), Some("Sun, 21 Nov 1976 00:00:01 GMT"));
         assert_eq!(full("Saturday, 21-Nov-76 00:00:01 GMT"), None);
+        assert_eq!(full("Saturday, 25-Jan-76 09:00:00 GMT").as_deref(), Some("Sat, 25 Jan 2076 09:00:00 GMT"));
+        assert_eq!(full("Sunday, 05-Dec-76 00:00:00 GMT").as_deref(), Some("Sun, 05 Dec 1976 00:00:00 GMT"));
         // The turn of a century: seen from 2060, "05" is 2105.
         let late = Timestamp::from_unix_secs(2_840_140_800);
         let read = parse_http_date(b"Thursday, 01-Jan-05 00:00:00 GMT", late).map(imf_fixdate);
@@ -282,6 +284,14 @@ mod tests {
         assert_eq!(http_date(Timestamp::from_unix_millis(u64::MAX)), "Fri, 31 Dec 9999 23:59:59 GMT");
         let end = Timestamp::from_unix_millis(u64::MAX);
         assert_eq!(parse_http_date(b"Friday, 31-Dec-99 23:59:59 GMT", end), Some(Timestamp(LAST_SECOND * 1000)));
+    }
+
+    #[test]
+    fn the_system_s_time_is_read_to_the_millisecond() {
+        let at = |span| Timestamp::from(UNIX_EPOCH + span);
+        assert_eq!(at(Duration::from_micros(1_800_000_001_999_999)), Timestamp::from_unix_millis(1_800_000_001_999));
+        assert_eq!(Timestamp::from(UNIX_EPOCH - Duration::from_secs(1)), Timestamp::default());
+        assert_eq!(std::time::SystemTime::from(at(Duration::from_secs(5))), UNIX_EPOCH + Duration::from_secs(5));
     }
 
     #[test]

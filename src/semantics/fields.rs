@@ -134,4 +134,29 @@ mod tests {
         left.sort_unstable();
         assert_eq!(left, ["content-type", "etag"]);
     }
+
+    fn named(connection: &str) -> HeaderMap {
+        HeaderMap::from_iter([(CONNECTION, HeaderValue::from_str(connection).unwrap())])
+    }
+
+    #[test]
+    fn a_nomination_is_withdrawn_and_others_stay() {
+        let mut headers = named("x-a, close, Cache-Control");
+        withdraw_nominations(&mut headers, |name| !is_of_the_connection(name));
+        assert_eq!(connection_nominated(&headers), ["close"]);
+        let mut headers = named("x-a");
+        withdraw_nominations(&mut headers, |name| name == "x-a");
+        assert!(!headers.contains_key(CONNECTION));
+    }
+
+    #[test]
+    fn what_a_cache_goes_by_is_not_the_connection_s() {
+        let targets = [HeaderName::from_static("cdn-cache-control")];
+        for name in ["content-type", "cdn-cache-control", "Vary", "x-a, age"] {
+            assert!(takes_back_meaning(&named(name), &targets), "{name}");
+        }
+        for name in ["close", "x-a", "surrogate-control", ""] {
+            assert!(!takes_back_meaning(&named(name), &targets), "{name}");
+        }
+    }
 }

@@ -98,14 +98,11 @@ impl<'a> Reference<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let rest = text.split_once('#').map_or(text, |(rest, _)| rest);
         let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+        // A relative path must not have a colon in its first segment (§4.2), so what stands before one is a scheme.
         let (scheme, rest) = match rest.split_once(':') {
             Some((scheme, rest)) if !scheme.contains('/') => (Some(scheme), rest),
             _ => (None, rest),
         };
-        // A relative path must not have a colon in its first segment (§4.2), so this is neither.
-        if scheme.is_some_and(|scheme| !is_scheme(scheme)) {
-            return None;
-        }
         let (authority, path) = match rest.strip_prefix("//") {
             Some(rest) => {
                 let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -153,11 +150,6 @@ fn shared_scheme<'a>(scheme: &str, base: Option<&'a str>) -> Option<&'a str> {
     }
 }
 
-fn is_scheme(scheme: &str) -> bool {
-    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-}
-
 /// Resolves `.` and `..` in an absolute path (RFC 3986 §5.2.4). `..` does not lead out of the root.
 fn remove_dot_segments(path: &str) -> String {
     let mut kept = Vec::new();
@@ -177,7 +169,7 @@ fn remove_dot_segments(path: &str) -> String {
 }
 
 /// The longest path and query that is looked up: what key text is limited to.
-const MAX_TARGET: usize = 8 * 1024;
+const MAX_TARGET: usize = 8192;
 
 #[cfg(test)]
 mod tests {

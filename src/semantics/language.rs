@@ -102,6 +102,16 @@ mod tests {
             ("", "en"),
             ("de;q=2, ;;, de;q=0.1234, -;q", "en"),
             ("en;q=0.1, de;q=0.2;level=1", "en"),
+            ("en;q=0.2, de;q=0.9", "de"),
+            ("en;q=0.5, de;q=0.501", "de"),
+            ("en;q=0.999, de;q=1.000", "de"),
+            ("de, pt-BR", "de"),
+            ("*, de;q=0.5", "en"),
+            ("de;q=0", "en"),
+            ("de;q=0.000, pt-BR;q=0.001", "pt-BR"),
+            ("de;q=1.001, pt-BR;q=0.1", "pt-BR"),
+            ("de;q=0.1x, pt-BR;q=0.1", "pt-BR"),
+            ("d/e, de, pt-BR", "de"),
         ] {
             assert_eq!(best(accepted), expected, "{accepted}");
         }

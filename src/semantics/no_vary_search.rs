@@ -132,15 +132,8 @@ impl Default for SearchVariance {
 
 /// The parameters that a member lists, if it is an inner list of nothing but strings. The text is a valid dictionary.
 fn names(text: &[u8], key: &[u8]) -> Option<Vec<Box<[u8]>>> {
-    let mut depth = 0u32;
-    let members = split(text, |byte, _| {
-        match byte {
-            b'(' => depth += 1,
-            b')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        byte == b',' && depth == 0
-    });
+    // Within an inner list there is no comma outside of strings.
+    let members = split(text, |byte, _| byte == b',');
     let of_key = |member: &&[u8]| member.split(|byte| matches!(byte, b'=' | b';')).next() == Some(key);
     let list = members.into_iter().map(<[u8]>::trim_ascii).rfind(of_key)?;
     let list = list.get(key.len()..)?.strip_prefix(b"=(")?;
@@ -371,6 +364,7 @@ mod tests {
         let except = read("except=(\"a\" \"c d\")").unwrap();
         assert_eq!(except.normal_query(Some("b=1&c+d=2&a=3&A=4")).as_deref(), Some("c%20d=2&a=3"));
         assert!(except.counts(b"c d") && !except.counts(b"c+d") && except.key_order_matters());
+        assert!(!read("key-order").unwrap().key_order_matters());
         let none = read("except=()").unwrap();
         assert_eq!(none.normal_query(Some("a=1")), None);
         let params = read("params=(\"utm\")").unwrap();

@@ -207,7 +207,7 @@ impl<'a> Parser<'a> {
                 b'"' => return std::str::from_utf8(&text).is_ok().then_some(Value::Other),
                 b'%' => {
                     let (high, low) = (lower_hex_digit(self.next()?)?, lower_hex_digit(self.next()?)?);
-                    text.push(high << 4 | low);
+                    text.push(high * 16 + low);
                 }
                 byte @ 0x20..=0x7e => text.push(byte),
                 _ => return None,

@@ -264,7 +264,7 @@ const HOST_BYTES: [bool; 256] = {
     let others = b"-._~%!$&'()*+;=:";
     let mut table = [false; 256];
     let mut byte = 0_u8;
-    while byte < 128 {
+    while byte.is_ascii() {
         table[byte as usize] = byte.is_ascii_alphanumeric();
         byte += 1;
     }
@@ -421,6 +421,27 @@ mod tests {
             assert_eq!(same_authority(a, b, scheme), expected, "{a} {b}");
             assert_eq!(same_authority(b, a, scheme), expected, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn only_one_that_is_named_once_is_sure() {
+        for (uri, host, expected) in [
+            ("/", &["a:1"][..], Some("a:1")),
+            ("http://a:1/", &[], Some("a:1")),
+            ("http://a/", &["a"], None),
+            ("/", &["a", "a"], None),
+            ("/", &[], None),
+        ] {
+            let (uri, headers) = (uri.parse().unwrap(), hosts(host));
+            let asked = Asked { uri: &uri, hosts: Hosts::of(&headers), scheme: None };
+            assert_eq!(asked.only_authority(), expected.map(str::as_bytes), "{uri} {host:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_clear_has_a_word() {
+        assert_eq!(Ambiguous::UserInfo.to_string(), "user-info");
+        assert_eq!(Ambiguous::HostMalformed.to_string(), Ambiguous::HostMalformed.as_str());
     }
 
     proptest! {

@@ -161,6 +161,12 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_told_in_its_word() {
+        assert_eq!(VaryRefusal::Star.to_string(), "vary-star");
+        assert_eq!(VaryRefusal::TooLarge.to_string(), VaryRefusal::TooLarge.as_str());
+    }
+
+    #[test]
     fn names_are_sorted_and_deduplicated() {
         assert_eq!(names(&[]), Ok(vec![]));
         assert_eq!(names(&["", " , ,"]), Ok(vec![]));

@@ -61,7 +61,7 @@ impl Checked {
 
     /// No hard record up to this generation selects it, and the first soft one came then. Another check at the same time
     /// may have found more.
-    pub(super) fn pass(&self, generation: u64, soft: Option<Timestamp>) -> Standing {
+    pub(crate) fn pass(&self, generation: u64, soft: Option<Timestamp>) -> Standing {
         if let Some(at) = soft {
             self.ended.fetch_min(at.as_unix_millis(), Ordering::Relaxed);
         }

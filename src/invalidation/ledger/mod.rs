@@ -174,4 +174,10 @@ impl Ledger {
     pub(crate) fn size(&self) -> (usize, usize) {
         self.state.read().unwrap_or_else(PoisonError::into_inner).size()
     }
+
+    /// How many changes are at hand, and how many records these have.
+    #[cfg(test)]
+    pub(crate) fn recent(&self) -> (usize, usize) {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).recent()
+    }
 }

@@ -103,6 +103,12 @@ impl State {
         (self.rows.len(), self.bans.len())
     }
 
+    /// How many changes are at hand, and how many records these have.
+    #[cfg(test)]
+    pub(super) fn recent(&self) -> (usize, usize) {
+        (self.recent.len(), self.recent.iter().map(|change| change.batch.iter().count()).sum())
+    }
+
     fn apply(&mut self, change: &Change) {
         let (seq, at) = (change.seq, change.at);
         for (record, force) in change.batch.iter() {
@@ -142,17 +148,19 @@ impl State {
         let since = usize::try_from(now.checked_sub(before)?).ok()?;
         // Each change is compared with every row: of many rows that takes longer than to look them up.
         let worth = claim.footprint.len().clamp(4, 16);
-        if before == 0 || since > self.recent.len() || since > worth {
+        if since > worth {
             return None;
         }
+        // Of an entry that was never checked there are more: generations start at 1.
+        let first = self.recent.len().checked_sub(since)?;
         let mut touch = Touch::default();
         let mut tried = 0;
-        for change in self.recent.iter().rev().take(since) {
+        for change in self.recent.range(first..) {
             tried += change.batch.len();
             if tried > 4 * worth {
                 return None;
             }
-            if change.seq > claim.stamp.0 {
+            if claim.stamp.0 < change.seq {
                 let hits = change.batch.iter().filter(|(record, _)| record.selects(claim));
                 touch = hits.map(|(_, force)| Touch::by(force, change.at)).fold(touch, Touch::and);
             }

@@ -76,9 +76,10 @@ fn lifetimes_are_digits() {
         let all = response(&format!("max-age={value}, public"));
         assert_eq!((all.max_age, all.public, all.malformed), (seconds(expected), true, false), "{value}");
     }
-    for value in
-        ["-1", "+1", "60.5", "", r#""""#, r#"" 60""#, "6 0", r#""6\""#, "0x10", "60s", "\u{663}", "\"60", "60\""]
-    {
+    for value in [
+        "-1", "+1", "60.5", "", r#""""#, r#"" 60""#, "6 0", r#""6\""#, r#""6\\""#, "0x10", "60s", "\u{663}", "\"60",
+        "60\"",
+    ] {
         let all = response(&format!("max-age={value}"));
         assert_eq!((all.max_age, all.malformed), (None, true), "{value}");
     }
@@ -158,6 +159,7 @@ fn a_broken_element_spares_the_others() {
         r#"public,max-age=5,""#,
         r#"x="a"b,public,max-age=5,"b"#,
         r#"x="a\", b" y, public, max-age=5"#,
+        r#"x="a\\" y, public, max-age=5"#,
     ] {
         let all = response(line);
         assert_eq!((all.public, all.max_age, all.malformed), (true, seconds(5), true), "{line}");
@@ -235,7 +237,19 @@ fn an_unreadable_wish_for_freshness_is_the_strictest() {
         assert_eq!(request(&[line, "max-age=60"]).max_age, seconds(0), "{line}");
         assert_eq!(request(&["max-age=60", line]).max_age, seconds(0), "{line}");
     }
-    assert!(request(&["x=\"open, no-store"]).no_store);
+}
+
+#[test]
+fn broken_text_still_forbids_what_it_names() {
+    let default = RequestDirectives::default;
+    for (name, expected) in [
+        ("no-cache", RequestDirectives { no_cache: true, ..default() }),
+        ("No-Store", RequestDirectives { no_store: true, ..default() }),
+        ("no-transform", RequestDirectives { no_transform: true, ..default() }),
+        ("only-if-cached", default()),
+    ] {
+        assert_eq!(request(&[&format!("x=\"open, {name}")]), expected, "{name}");
+    }
 }
 
 /// An element of the grammar, its name never that of a directive.
