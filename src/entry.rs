@@ -241,14 +241,6 @@ impl Entry {
         .weighed()
     }
 
-    /// Reads what a hit needs, for nothing but to have it brought from memory, all at once. After an atomic operation, such as
-    /// the one that counts who holds it, each part would be waited for alone.
-    #[inline]
-    pub(crate) fn approach(&self) {
-        let head = self.head.values().take(APPROACHED).map(HeaderValue::len).sum::<usize>();
-        std::hint::black_box((self.lifespan.fresh_until, self.status, self.refresh_from, self.body.is_unique(), head));
-    }
-
     /// Its life: shorter than it was to be, if it has been invalidated softly.
     #[inline]
     pub(crate) fn lifespan(&self) -> Lifespan {
@@ -404,9 +396,6 @@ fn set_length(headers: &mut HeaderMap, status: StatusCode, length: usize, traile
         headers.insert(CONTENT_LENGTH, number(length as u64));
     }
 }
-
-/// So many fields are read in advance; those behind them follow, as memory is read on.
-const APPROACHED: usize = 4;
 
 /// Lets one refresh of an entry run at a time, and none for a while after one has failed.
 #[derive(Debug, Default)]

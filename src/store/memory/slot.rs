@@ -10,23 +10,11 @@ use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
 /// A resource. Never changed: another one takes its place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Slot {
     /// One response for all requests, as most are: found without a further step.
     Plain(Arc<Entry>),
     Varied(Arc<Variants>),
-}
-
-impl Clone for Slot {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Plain(entry) => {
-                entry.approach();
-                Self::Plain(Arc::clone(entry))
-            }
-            Self::Varied(all) => Self::Varied(Arc::clone(all)),
-        }
-    }
 }
 
 /// The variants of a resource.
