@@ -51,9 +51,10 @@ impl Pattern {
             let text = |part: &[u8]| -> String { KeyRef(part).to_string().chars().map(plain).collect() };
             return target(key).is_some_and(|(path, query)| {
                 let (path, query) = (text(path), text(query));
-                [as_sent(&path), path]
+                let sent = (as_sent(&path), as_sent(&query));
+                [sent, (path, query)]
                     .iter()
-                    .any(|path| self.matches_text(path) || self.matches_text(&format!("{path}{query}")))
+                    .any(|(path, query)| self.matches_text(path) || self.matches_text(&format!("{path}{query}")))
             });
         }
         let text: String = shown(key, secrets).chars().map(plain).collect();
@@ -94,10 +95,14 @@ fn target(key: &[u8]) -> Option<(&[u8], &[u8])> {
     path.and_then(|(start, path)| Some((key.get(start..path)?, key.get(path..end)?)))
 }
 
-/// A path without the escapes that its text has for signs which mean something elsewhere in a key.
-fn as_sent(path: &str) -> String {
-    path.replace("%3A", ":").replace("%3D", ":").replace("%2C", ",").replace("%26", "&")
+/// Path or query without the escapes that their text has for signs which mean something elsewhere in a key.
+fn as_sent(text: &str) -> String {
+    SHOWN_ESCAPED.iter().fold(text.to_owned(), |text, (escaped, sign)| text.replace(escaped, sign))
 }
+
+/// What patterns have as it is, and as it reads in a key. `=` is `:` in both.
+const SHOWN_ESCAPED: [(&str, &str); 8] =
+    [("%2C", ","), ("%2F", "/"), ("%3A", ":"), ("%3D", ":"), ("%3F", "?"), ("%26", "&"), ("%5B", "["), ("%5D", "]")];
 
 /// As the text of a key has it: there all but a few signs is escaped.
 fn push_literal(piece: &mut String, literal: char) {
@@ -188,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_path_is_named_as_it_is_sent_or_as_it_is_shown() {
-        for sign in "-._~!$&'()+,;=:@\u{e9}".chars() {
+        for sign in "-._~!$&'()+,;=:@[]\u{e9}".chars() {
             let path = format!("/users{sign}/me");
             let key = key("1", "p", &path);
             assert!(matches(&path, &key) && matches(&format!("/users\\{sign}/*"), &key), "{path}");
@@ -196,6 +201,18 @@ mod tests {
             let text = Key::from(&key).to_string();
             let shown = &text[text.find('/').unwrap()..];
             assert!(matches(shown, &key), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_named_as_it_is_sent_or_as_it_is_shown() {
+        for query in ["ids=1,2", "day=2026-11-22T10:00", "filter[a]=1", "next=/x?y", "a=b=c", "a=(1)&b=@"] {
+            let mut key = key("1", "p", "/list");
+            key.part(Part::Query, query.as_bytes());
+            assert!(matches(&format!("/list?{query}"), &key) && matches(&format!("/*?{query}*"), &key), "{query}");
+            assert!(!matches("/list?other*", &key), "{query}");
+            let text = Key::from(&key).to_string();
+            assert!(matches(&text[text.find("/list").unwrap()..], &key), "{text}");
         }
     }
 

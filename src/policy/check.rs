@@ -268,7 +268,7 @@ impl Policy {
         }
         let credential = |name: &&HeaderName| {
             matches!(name.as_str(), "authorization" | "proxy-authorization" | "cookie")
-                || API_KEYS.contains(*name)
+                || (API_KEYS.contains(*name) && !self.key.headers.contains(*name))
                 || self.credential_headers.contains(*name)
         };
         if let Some(name) = self.ignored_vary.iter().find(credential) {

@@ -101,7 +101,8 @@ impl Policy {
     }
 
     /// A shared cache as RFC 9111 has it, for proxies: lifetimes from the response or by heuristic, request directives
-    /// honoured, cookies no credential, a stored `Set-Cookie` replayed (§7.3).
+    /// honoured, cookies no credential, a stored `Set-Cookie` replayed (§7.3). Only API keys count for more than the RFC
+    /// says: [`credential_headers`](Policy::credential_headers).
     ///
     /// For an application's own routes start with one of the others: the RFC trusts every response to say whom it is for.
     ///

@@ -128,8 +128,8 @@ impl Policy {
     }
 
     /// Further request fields that say who asks, such as `x-session`: they count as `Authorization` does. So do `X-Api-Key`,
-    /// `Api-Key`, `X-Auth-Token` and `X-Access-Token`, named or not, unless the policy keys on them
-    /// ([`key_headers`](Policy::key_headers)).
+    /// `Api-Key`, `X-Auth-Token` and `X-Access-Token` without being named, unless the policy keys on them
+    /// ([`key_headers`](Policy::key_headers); a [`key_part`](Policy::key_part) made of one does not count).
     pub fn credential_headers<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
     where
         N: TryInto<HeaderName> + fmt::Display + Clone,

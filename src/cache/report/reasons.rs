@@ -17,7 +17,10 @@ pub(super) fn remedy(reason: &str) -> (&'static str, Option<&'static str>) {
         "identity-after-cache" => ("the IdentityLayer stands inside of the CacheLayer: put it outside", None),
         "credentials" => (
             "its requests carry credentials, and the answers do not say that they may be shared",
-            Some(".per_user() behind an IdentityLayer; or have the handler answer with Cache-Control: public"),
+            Some(
+                ".per_user() or .per_tenant() behind an IdentityLayer, or .key_headers([..]) for an API key; where all may see \
+                 the answers, have the handler say Cache-Control: public",
+            ),
         ),
         "set-cookie" => (
             "its answers set a cookie, which is for one client",

@@ -3,6 +3,7 @@ use http::Response;
 use pin_project_lite::pin_project;
 use std::{
     borrow::Cow,
+    error::Error,
     fmt,
     future::Future,
     pin::Pin,
@@ -80,7 +81,8 @@ impl Drop for Told {
 
 async fn commit(changes: Changes) {
     if let Err(error) = changes.commit().await {
-        tracing::warn!(target: "larder::invalidate", %error, "a change could not be told");
+        let cause = error.source().map(tracing::field::display);
+        tracing::warn!(target: "larder::invalidate", %error, cause, "a change could not be told");
     }
 }
 

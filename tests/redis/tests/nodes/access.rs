@@ -3,7 +3,7 @@
 use crate::support::{Node, Setup, patient, tagged};
 use larder::{Redis, Selector};
 use larder_redis_tests::{Certificates, Cluster, Sentinel, Server, until};
-use std::fs;
+use std::{error::Error, fs};
 
 /// What a user of its own may do, and no more. Each of these is needed by something below.
 const RIGHTS: &str = "resetchannels -@all +get +mget +set +unlink +scan +getrange +ping +info +dbsize \
@@ -134,8 +134,9 @@ async fn a_right_that_a_script_lacks() {
     coherent(&a, &b).await;
     server.cli(&["ACL", "SETUSER", "app", "-xadd"]).await;
     for _ in 0..8 {
-        let error = a.cache.invalidate(Selector::tag("other")).await.unwrap_err().to_string();
-        assert!(error.contains("does not permit"), "{error}");
+        let error = a.cache.invalidate(Selector::tag("other")).await.unwrap_err();
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        assert!(cause.contains("does not permit"), "{error}: {cause}");
     }
     let first = b.store("/z").await;
     b.cache.clear();
