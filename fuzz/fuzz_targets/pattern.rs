@@ -64,19 +64,20 @@ fn signs(pattern: &str) -> Option<Vec<Sign>> {
     let mut signs = Vec::new();
     let mut letters = pattern.chars();
     while let Some(letter) = letters.next() {
-        match letter {
-            '*' => signs.push(Sign::Any),
-            '\\' => match letters.next()? {
-                // As they stand in a key.
-                letter if letter.is_ascii_alphanumeric() || "-._~:=,/?&%#[]".contains(letter) => {
-                    signs.push(plain(letter as u8));
-                }
-                letter => {
-                    let escaped: String = letter.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
-                    signs.extend(escaped.bytes().map(plain));
-                }
-            },
-            letter => signs.extend(letter.to_string().bytes().map(plain)),
+        let literal = match letter {
+            '*' => {
+                signs.push(Sign::Any);
+                continue;
+            }
+            '\\' => letters.next()?,
+            letter => letter,
+        };
+        // As they stand in a key.
+        if literal.is_ascii_alphanumeric() || "-._~:=,/?&%#[]".contains(literal) {
+            signs.push(plain(literal as u8));
+        } else {
+            let escaped: String = literal.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+            signs.extend(escaped.bytes().map(plain));
         }
     }
     (!signs.is_empty()).then_some(signs)
