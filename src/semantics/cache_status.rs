@@ -282,17 +282,7 @@ mod tests {
         lines.iter().map(|line| (CACHE_STATUS, HeaderValue::from_bytes(line.as_bytes()).unwrap())).collect()
     }
 
-    const LARDER: CacheStatus<'_> = CacheStatus {
-        name: "larder",
-        hit: false,
-        fwd: None,
-        fwd_status: None,
-        ttl: None,
-        stored: false,
-        collapsed: false,
-        key: None,
-        detail: None,
-    };
+    const LARDER: CacheStatus<'_> = CacheStatus::new("larder");
 
     #[test]
     fn writes_the_examples_of_the_rfc() {
