@@ -1,6 +1,9 @@
 //! What looks like a credential, and how it is shown.
 
-use http::HeaderName;
+use http::{
+    HeaderName,
+    header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION},
+};
 use std::{fmt, hash::BuildHasher, sync::LazyLock};
 
 /// Whether a field, cookie or parameter of this name probably holds something that lets its bearer in.
@@ -23,6 +26,9 @@ pub(crate) fn is_credential_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     PARTS.iter().any(|part| name.contains(part)) || WHOLE.contains(&name.as_str())
 }
+
+/// Request fields that say who asks, by the standards.
+pub(crate) const STANDARD: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
 
 /// Request fields that say who asks, though no standard knows them.
 pub(crate) const API_KEYS: [HeaderName; 4] = [

@@ -50,11 +50,11 @@ impl Pattern {
         if self.text.starts_with('/') {
             let text = |part: &[u8]| -> String { KeyRef(part).to_string().chars().map(plain).collect() };
             return target(key).is_some_and(|(path, query)| {
+                let either =
+                    |path: &str, query: &str| self.matches_text(path) || self.matches_text(&format!("{path}{query}"));
                 let (path, query) = (text(path), text(query));
-                let sent = (as_sent(&path), as_sent(&query));
-                [sent, (path, query)]
-                    .iter()
-                    .any(|(path, query)| self.matches_text(path) || self.matches_text(&format!("{path}{query}")))
+                let is_escaped = path.contains('%') || query.contains('%');
+                either(&path, &query) || (is_escaped && either(&as_sent(&path), &as_sent(&query)))
             });
         }
         let text: String = shown(key, secrets).chars().map(plain).collect();

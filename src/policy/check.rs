@@ -2,7 +2,7 @@
 
 use super::{FillRules, Objective, Policy, RefreshRules, UriOf, effective::Spelled};
 use crate::{
-    credentials::API_KEYS,
+    credentials::{API_KEYS, STANDARD},
     identity::Scope,
     key::QueryRule,
     semantics::{cache_control::MAX_DELTA, storable::answers_one_request},
@@ -267,7 +267,7 @@ impl Policy {
             return fault(format!("key_part({}) twice: give each part a name of its own", pair[0]));
         }
         let credential = |name: &&HeaderName| {
-            matches!(name.as_str(), "authorization" | "proxy-authorization" | "cookie")
+            STANDARD.contains(*name)
                 || (API_KEYS.contains(*name) && !self.key.headers.contains(*name))
                 || self.credential_headers.contains(*name)
         };

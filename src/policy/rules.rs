@@ -5,17 +5,14 @@ use super::{
     UriOf,
 };
 use crate::{
-    credentials::{API_KEYS, is_credential_name},
+    credentials::{API_KEYS, STANDARD, is_credential_name},
     identity::Scope,
     invalidation::Tags,
     key::{KeyBuf, KeyRules, Part, Searches},
     semantics::{cache_control_writer::CacheControl, storable::StoreRules},
     tally::Tally,
 };
-use http::{
-    HeaderName, Method,
-    header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION},
-};
+use http::{HeaderName, Method};
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 /// The deployment that a key belongs to.
@@ -169,7 +166,7 @@ impl Rules {
     pub(crate) fn tells_apart(&self, name: &HeaderName) -> bool {
         self.key.names(name)
             || self.credential_headers.contains(name)
-            || [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
+            || STANDARD.contains(name)
             || API_KEYS.contains(name)
     }
 

@@ -2,7 +2,7 @@ use super::media_range::MediaRange;
 use crate::{
     CacheControl,
     clock::Clock,
-    credentials::API_KEYS,
+    credentials::{API_KEYS, STANDARD},
     identity::{Identity, IdentityEstablished, IdentityUnknown},
     semantics::{
         cache_control::ResponseDirectives,
@@ -12,9 +12,7 @@ use crate::{
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{
-        AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, DATE, EXPIRES, PROXY_AUTHORIZATION, SET_COOKIE, VARY,
-    },
+    header::{CACHE_CONTROL, CONTENT_TYPE, DATE, EXPIRES, SET_COOKIE, VARY},
 };
 
 /// The statuses that a [`CacheControl`] is for.
@@ -107,7 +105,7 @@ impl Rules {
             cdn: None,
             surrogate: None,
             overwrite: false,
-            credentials: [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].into_iter().chain(API_KEYS).collect(),
+            credentials: STANDARD.into_iter().chain(API_KEYS).collect(),
         }
     }
 
