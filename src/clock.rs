@@ -70,8 +70,10 @@ impl Clock {
 #[inline]
 fn monotonic_millis() -> u64 {
     #[cfg(all(target_os = "linux", not(miri)))]
-    if let Ok(now) = nix::time::ClockId::CLOCK_MONOTONIC_COARSE.now().map(Duration::from) {
-        return now.as_secs() * 1000 + u64::from(now.subsec_millis());
+    if let Ok(now) = nix::time::ClockId::CLOCK_MONOTONIC_COARSE.now() {
+        let [seconds, nanos] =
+            [u64::try_from(now.tv_sec()), u64::try_from(now.tv_nsec())].map(Result::unwrap_or_default);
+        return seconds * 1000 + nanos / 1_000_000;
     }
     precise_millis()
 }

@@ -5,7 +5,7 @@ mod head;
 mod number;
 mod told;
 
-pub(crate) use number::number;
+pub(crate) use number::{number, small};
 pub(crate) use told::Told;
 
 use crate::{
@@ -287,6 +287,7 @@ impl Entry {
     }
 
     /// What decides whether it has been invalidated.
+    #[inline]
     pub(crate) fn claim<'a>(&'a self, key: &'a [u8]) -> Claim<'a> {
         Claim { stamp: self.stamp, footprint: &self.footprint, key }
     }

@@ -163,14 +163,16 @@ impl Scope {
     }
 
     /// Writes what a request with this identity is keyed on, and tells who shares it.
+    #[inline]
     pub(crate) fn write(&self, identity: Option<&Identity>, key: &mut KeyBuf) -> Result<Sharing, Bypass> {
-        let identity = identity.filter(|identity| !identity.is_empty());
-        let Some(identity) = identity else {
-            return match self {
-                Self::Whole | Self::Shared => Ok(Sharing::Everyone),
-                Self::Attributes(_) | Self::Context(_) => Err(Bypass::IdentityMissing),
-            };
-        };
+        match (identity.filter(|identity| !identity.is_empty()), self) {
+            (Some(identity), _) => self.write_of(identity, key),
+            (None, Self::Whole | Self::Shared) => Ok(Sharing::Everyone),
+            (None, Self::Attributes(_) | Self::Context(_)) => Err(Bypass::IdentityMissing),
+        }
+    }
+
+    fn write_of(&self, identity: &Identity, key: &mut KeyBuf) -> Result<Sharing, Bypass> {
         if let Self::Shared = self {
             return Ok(Sharing::Everyone);
         }

@@ -223,6 +223,33 @@ impl Bypass {
         Self::CallbackPanicked,
     ];
 
+    /// Where it stands among [all](Self::ALL).
+    pub(crate) const fn place(self) -> usize {
+        match self {
+            Self::Method => 0,
+            Self::MethodOverride => 1,
+            Self::Upgrade => 2,
+            Self::Content => 3,
+            Self::ContentTooLong => 4,
+            Self::NoPolicy => 5,
+            Self::AmbiguousPath => 6,
+            Self::Ambiguous(Ambiguous::HostMismatch) => 7,
+            Self::Ambiguous(Ambiguous::HostRepeated) => 8,
+            Self::Ambiguous(Ambiguous::HostMalformed) => 9,
+            Self::Ambiguous(Ambiguous::UserInfo) => 10,
+            Self::RewrittenUrl => 11,
+            Self::Cookie => 12,
+            Self::Precondition => 13,
+            Self::IdentityMissing => 14,
+            Self::IdentityUnclear => 15,
+            Self::QueryValue => 16,
+            Self::Policy => 17,
+            Self::KeyTooLong => 18,
+            Self::ValueConflict => 19,
+            Self::CallbackPanicked => 20,
+        }
+    }
+
     /// The reason as one word, for metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -346,6 +373,7 @@ mod tests {
     fn every_reason_has_a_word_of_its_own() {
         let bypasses: HashSet<_> = Bypass::ALL.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(bypasses.len(), Bypass::ALL.len());
+        assert!(Bypass::ALL.iter().enumerate().all(|(place, reason)| reason.place() == place));
         let reasons: Vec<_> = NotStored::all().map(NotStored::as_str).collect();
         assert_eq!(reasons.iter().collect::<HashSet<_>>().len(), reasons.len());
     }

@@ -52,6 +52,7 @@ tokio::task_local! {
 
 impl RequestStats {
     /// Those of the request with these extensions, if it is counted.
+    #[inline]
     pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }

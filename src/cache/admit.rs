@@ -15,7 +15,11 @@ use crate::{
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST},
+    header::{
+        ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING,
+        CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+        ORIGIN, PROXY_AUTHORIZATION, RANGE, REFERER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    },
     request::Parts,
     uri::Scheme,
 };
@@ -85,9 +89,8 @@ impl Facts {
     /// With the credentials that no standard knows. An API key that is part of the key tells its owners apart.
     #[inline]
     fn with_credentials(self, rules: &Rules, headers: &HeaderMap) -> Self {
-        let listed = rules.credential_headers.iter().any(|name| headers.contains_key(name));
-        let unkeyed = || API_KEYS.iter().any(|name| headers.contains_key(name) && !rules.key.names(name));
-        if listed || (self.has(Self::API_KEY) && unkeyed()) { self.with(Self::CREDENTIALS) } else { self }
+        let may_have = self.has(Self::API_KEY) || !rules.credential_headers.is_empty();
+        if may_have && has_more_credentials(rules, headers) { self.with(Self::CREDENTIALS) } else { self }
     }
 
     /// Those that hold of a refresh made for such a request.
@@ -112,7 +115,7 @@ impl Facts {
             if name == HOST {
                 hosts = hosts.and(value);
             } else {
-                facts |= Self::of_field(name.as_str()).0;
+                facts |= Self::of_field(name).0;
             }
         }
         if Self(facts).has(Self::LENGTH) && headers.get_all(CONTENT_LENGTH).iter().any(|value| value != "0") {
@@ -121,37 +124,49 @@ impl Facts {
         (Self(facts), hosts)
     }
 
-    /// By first letter and length: most fields of a request are none of these.
+    /// What `http` knows is told by number, and what nearly each request has is named first: it says nothing.
     #[inline]
-    fn of_field(name: &str) -> Self {
-        const NONE: Facts = Facts(0);
-        let Some(first) = name.as_bytes().first() else { return NONE };
-        match (first, name.len(), name) {
-            (b'a', 13, "authorization") | (b'p', 19, "proxy-authorization") => Self::CREDENTIALS,
-            (b'a', 7, "api-key")
-            | (b'x', 9, "x-api-key")
-            | (b'x', 12, "x-auth-token")
-            | (b'x', 14, "x-access-token") => Self::API_KEY,
-            (b'a', 15, "accept-encoding") => Self::ACCEPT_ENCODING,
-            (b'c', 6, "cookie") => Self::COOKIE,
-            (b'c', 13, "cache-control") => Self::CACHE_CONTROL,
-            (b'c', 14, "content-length") => Self::LENGTH,
-            (b'i', 8, "if-match") | (b'i', 19, "if-unmodified-since") => Self::DEMANDS_ORIGIN,
-            (b'i', 13, "if-none-match") | (b'i', 17, "if-modified-since") => Self::CONDITIONAL,
-            (b'r', 5, "range") => Self::RANGE,
-            (b't', 17, "transfer-encoding") => Self::CONTENT,
-            (b'u', 7, "upgrade") => Self::UPGRADE,
-            (b'x', 13, "x-rewrite-url") | (b'x', 14, "x-original-url") => Self::REWRITTEN_URL,
-            (b'x', 13, "x-http-method") | (b'x', 17, "x-method-override") | (b'x', 22, "x-http-method-override") => {
-                Self::METHOD_OVERRIDE
-            }
-            (b'x' | b'f', ..) if is_forwarding(name) => Self::FORWARDED,
-            _ => NONE,
+    fn of_field(name: &HeaderName) -> Self {
+        match *name {
+            ACCEPT | ACCEPT_LANGUAGE | CONNECTION | ORIGIN | REFERER | USER_AGENT => Self(0),
+            ACCEPT_ENCODING => Self::ACCEPT_ENCODING,
+            AUTHORIZATION | PROXY_AUTHORIZATION => Self::CREDENTIALS,
+            CACHE_CONTROL => Self::CACHE_CONTROL,
+            CONTENT_LENGTH => Self::LENGTH,
+            COOKIE => Self::COOKIE,
+            IF_MATCH | IF_UNMODIFIED_SINCE => Self::DEMANDS_ORIGIN,
+            IF_NONE_MATCH | IF_MODIFIED_SINCE => Self::CONDITIONAL,
+            RANGE => Self::RANGE,
+            TRANSFER_ENCODING => Self::CONTENT,
+            UPGRADE => Self::UPGRADE,
+            _ => Self::of_name(name.as_str()),
+        }
+    }
+
+    /// Those that `http` does not know.
+    #[inline]
+    fn of_name(name: &str) -> Self {
+        match name.as_bytes().first() {
+            Some(b'a' | b'f' | b'x') => match name {
+                "api-key" | "x-api-key" | "x-auth-token" | "x-access-token" => Self::API_KEY,
+                "x-rewrite-url" | "x-original-url" => Self::REWRITTEN_URL,
+                "x-http-method" | "x-method-override" | "x-http-method-override" => Self::METHOD_OVERRIDE,
+                _ if is_forwarding(name) => Self::FORWARDED,
+                _ => Self(0),
+            },
+            _ => Self(0),
         }
     }
 }
 
-/// The verdict on a request, before anything is looked up.
+/// Whether there are credentials that the policy lists, or an API key that is not part of the key.
+fn has_more_credentials(rules: &Rules, headers: &HeaderMap) -> bool {
+    rules.credential_headers.iter().any(|name| headers.contains_key(name))
+        || API_KEYS.iter().any(|name| headers.contains_key(name) && !rules.key.names(name))
+}
+
+/// The verdict on a request, before anything is looked up. `key` is one that [`Rules::begin_key`] began.
+#[inline]
 fn admit(rules: &Rules, parts: &Parts, body: BodyFacts, now: &dyn Fn() -> Timestamp, key: &mut KeyBuf) -> Admission {
     let (mut facts, hosts) = Facts::of(&parts.headers);
     if facts.has(Facts::METHOD_OVERRIDE) || parts.uri.query().is_some_and(names_a_method) {
@@ -181,6 +196,7 @@ fn admit(rules: &Rules, parts: &Parts, body: BodyFacts, now: &dyn Fn() -> Timest
 }
 
 /// The same, where something said before that a request is not to be looked up.
+#[inline]
 pub(crate) fn admit_or_pass(
     rules: &Rules,
     passing: Option<Bypass>,
@@ -197,6 +213,7 @@ pub(crate) fn admit_or_pass(
 }
 
 /// `now` is asked for only where the day is part of the key.
+#[inline]
 fn write_key(
     rules: &Rules,
     parts: &Parts,
@@ -224,12 +241,14 @@ fn write_key(
     let mut place = None;
     let uri = target_uri(rules, parts, &mut place)?;
     let identity = parts.extensions.get::<Identity>();
-    if content.is_none() && !rules.scope.writes(identity) {
-        key.clone_from(&rules.plain_prefix);
-        *facts = facts.shared_by(share(rules, parts, identity, *facts, key)?);
-    } else {
+    let plain = content.is_none() && !rules.scope.writes(identity);
+    debug_assert!(!plain || rules.begins(key), "what all keys begin with is written first");
+    if !plain {
+        key.clear();
         key.encoded(&rules.unit_prefix);
-        *facts = facts.shared_by(share(rules, parts, identity, *facts, key)?);
+    }
+    *facts = facts.shared_by(share(rules, parts, identity, *facts, key)?);
+    if !plain {
         key.encoded(&rules.policy_prefix);
         match content {
             None => key.part(Part::Method, b"GET"),
@@ -303,6 +322,7 @@ fn share(
 
 /// The target as the client sent it: what the policy says, what axum remembers of it, or the request's own.
 /// `place` is for one that the policy makes.
+#[inline]
 pub(crate) fn target_uri<'a>(rules: &Rules, parts: &'a Parts, place: &'a mut Option<Uri>) -> Result<&'a Uri, Bypass> {
     if let Some(uri) = &rules.uri {
         let uri = catch_unwind(AssertUnwindSafe(|| uri(parts))).map_err(|_| Bypass::CallbackPanicked)?;
@@ -312,6 +332,7 @@ pub(crate) fn target_uri<'a>(rules: &Rules, parts: &'a Parts, place: &'a mut Opt
 }
 
 /// The target as the client sent it, as far as the framework tells.
+#[inline]
 pub(crate) fn client_uri(parts: &Parts) -> &Uri {
     #[cfg(feature = "axum")]
     if let Some(original) = parts.extensions.get::<axum::extract::OriginalUri>() {
@@ -321,6 +342,7 @@ pub(crate) fn client_uri(parts: &Parts) -> &Uri {
 }
 
 /// The scheme of the connection, where the server has put it into the extensions.
+#[inline]
 pub(crate) fn scheme(parts: &Parts) -> Option<&Scheme> {
     parts.extensions.get::<Scheme>()
 }
@@ -331,9 +353,11 @@ pub(crate) fn overrides_method(headers: &HeaderMap, uri: &Uri) -> bool {
 }
 
 /// Whether a query has the parameter `_method`, by which some frameworks let a form choose another method.
+#[inline]
 fn names_a_method(query: &str) -> bool {
-    // Most queries have none of these.
-    query.bytes().any(|byte| matches!(byte, b'_' | b'%'))
+    // Most queries are shorter, or have none of these.
+    query.len() >= "_method".len()
+        && query.bytes().any(|byte| matches!(byte, b'_' | b'%'))
         && query.split('&').any(|pair| {
             let name = pair.split('=').next().unwrap_or_default();
             percent_decode_str(name).eq(b"_method".iter().copied())
@@ -380,9 +404,9 @@ mod tests {
             ("accept", Facts(0)),
             ("host", Facts(0)),
         ] {
-            assert_eq!(Facts::of_field(name), fact, "{name}");
+            assert_eq!(Facts::of_field(&HeaderName::from_static(name)), fact, "{name}");
         }
-        assert!(API_KEYS.iter().all(|name| Facts::of_field(name.as_str()) == Facts::API_KEY));
+        assert!(API_KEYS.iter().all(|name| Facts::of_field(name) == Facts::API_KEY));
         for (values, content) in [(&["0"][..], false), (&["0", "0"], false), (&["1"], true), (&["0", "1"], true)] {
             let lines = values.iter().map(|value| (CONTENT_LENGTH, HeaderValue::from_static(value)));
             assert_eq!(Facts::of(&lines.collect()).0.has(Facts::CONTENT), content, "{values:?}");

@@ -2,7 +2,7 @@
 
 use super::{Facts, StatusLine};
 use crate::{
-    entry::{Entry, number},
+    entry::{Entry, number, small},
     key::KeyBuf,
     semantics::{
         date::Timestamp,
@@ -22,6 +22,7 @@ use http_body::{Body, Frame, SizeHint};
 use std::{
     convert::Infallible,
     hash::{BuildHasher, RandomState},
+    mem,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -54,7 +55,7 @@ pub(crate) fn answer(
         return not_modified(entry, now);
     }
     if *method == Method::HEAD {
-        return whole(entry, now, StoredBody::Unsent);
+        return headed(entry, now, || StoredBody::Unsent);
     }
     if is_ok
         && *method == Method::GET
@@ -67,20 +68,13 @@ pub(crate) fn answer(
             RangeAnswer::Parts(parts) => return partial(entry, now, &parts),
         }
     }
-    whole(entry, now, stored_body(entry))
+    whole(entry, now, |body| body)
 }
 
 /// Whether such a request is answered with the stored response as it is.
+#[inline]
 pub(crate) fn is_whole(method: &Method, facts: Facts) -> bool {
     *method != Method::HEAD && !facts.has(Facts::CONDITIONAL) && !facts.has(Facts::RANGE)
-}
-
-#[inline]
-pub(crate) fn stored_body(entry: &Entry) -> StoredBody {
-    match &entry.trailers {
-        None => StoredBody::Whole(entry.body.clone()),
-        Some(trailers) => StoredBody::WithTrailers(entry.body.clone(), Some(trailers.clone())),
-    }
 }
 
 /// There is no stored response to use, and the client wants no other (`only-if-cached`, RFC 9111 §5.2.1.7).
@@ -102,14 +96,29 @@ pub(crate) fn say_hit<B>(
     status.say_hit(response.headers_mut(), key, entry.lifespan().ttl(now), detail);
 }
 
-/// The stored response with this body. Generic and inlined, so that a hit makes its response in place.
+/// The stored response, its body made into another kind. All is cloned first and put together last: what was just written
+/// is slow to copy.
 #[inline]
-pub(crate) fn whole<B>(entry: &Entry, now: Timestamp, body: B) -> Response<B> {
-    let mut response = Response::new(body);
+pub(crate) fn whole<B>(entry: &Entry, now: Timestamp, into: impl FnOnce(StoredBody) -> B) -> Response<B> {
+    let body = entry.body.clone();
+    headed(entry, now, || {
+        into(match &entry.trailers {
+            None => StoredBody::Whole(body),
+            Some(trailers) => StoredBody::WithTrailers(body, Some(trailers.clone())),
+        })
+    })
+}
+
+/// The stored head with this body.
+#[inline]
+pub(crate) fn headed<B>(entry: &Entry, now: Timestamp, body: impl FnOnce() -> B) -> Response<B> {
+    let mut response = Response::new(());
     *response.status_mut() = entry.status;
-    response.headers_mut().clone_from(&entry.head);
-    set_age(response.headers_mut(), entry, now);
-    response
+    let mut headers = cloned(&entry.head);
+    set_age(&mut headers, entry, now);
+    // What a new response has is empty and owns nothing: to drop it would be to look for what it owns.
+    mem::forget(mem::replace(response.headers_mut(), headers));
+    response.map(|()| body())
 }
 
 fn not_modified(entry: &Entry, now: Timestamp) -> Response<StoredBody> {
@@ -148,23 +157,31 @@ fn partial(entry: &Entry, now: Timestamp, parts: &[std::ops::Range<u64>]) -> Res
     respond(StatusCode::PARTIAL_CONTENT, headers, StoredBody::Parts(chunks.into_iter()))
 }
 
-/// The stored head with its age. `Age` stands first, so that it is found without a search.
+/// A clone, made where it stays: inlined it would be moved once more.
+#[inline(never)]
+fn cloned(headers: &HeaderMap) -> HeaderMap {
+    headers.clone()
+}
+
+/// The stored head with its age.
 fn head(entry: &Entry, now: Timestamp) -> HeaderMap {
     let mut headers = entry.head.clone();
     set_age(&mut headers, entry, now);
     headers
 }
 
+/// Sets the age, which stands first, so that it is found without a search.
 #[inline]
-pub(crate) fn set_age(headers: &mut HeaderMap, entry: &Entry, now: Timestamp) {
+fn set_age(headers: &mut HeaderMap, entry: &Entry, now: Timestamp) {
     let age = entry.lifespan().age(now);
     if let Some(browser) = entry.browser {
         headers.insert(CACHE_CONTROL, browser.aged(age).to_header_value());
     }
-    let age = number(age.as_secs().min(1 << 31));
-    match headers.iter_mut().next() {
-        Some((name, value)) if *name == AGE => *value = age,
-        _ => drop(headers.insert(AGE, age)),
+    let age = age.as_secs().min(1 << 31);
+    match (headers.iter_mut().next(), small(age)) {
+        (Some((name, value)), Some(text)) if *name == AGE => *value = HeaderValue::from_static(text),
+        (Some((name, value)), None) if *name == AGE => *value = number(age),
+        _ => drop(headers.insert(AGE, number(age))),
     }
 }
 
@@ -193,7 +210,7 @@ impl Body for StoredBody {
         let frame = match &mut *self {
             Self::Empty | Self::Unsent => None,
             Self::Whole(data) => {
-                let data = std::mem::take(data);
+                let data = mem::take(data);
                 *self = Self::Empty;
                 (!data.is_empty()).then(|| Frame::data(data))
             }
@@ -201,7 +218,7 @@ impl Body for StoredBody {
                 if data.is_empty() {
                     trailers.take().map(|trailers| Frame::trailers(*trailers))
                 } else {
-                    Some(Frame::data(std::mem::take(data)))
+                    Some(Frame::data(mem::take(data)))
                 }
             }
             Self::Parts(chunks) => chunks.next().map(Frame::data),

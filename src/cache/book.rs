@@ -244,12 +244,18 @@ impl Cache {
     }
 
     /// An answer on this route was not stored, or not looked for, as `before` others were not for the same reason.
-    pub(crate) fn note_uncached(&self, tally: &Tally, route: &str, reason: &'static str, before: u64) {
+    pub(crate) fn note_uncached<'a>(
+        &self,
+        tally: &Tally,
+        route: impl FnOnce() -> &'a str,
+        reason: &'static str,
+        before: u64,
+    ) {
         let times = Tally::stands_for(before);
         if times == 0 {
             return;
         }
-        let row = Uncached { route: cut(route).into(), policy: Arc::clone(tally.name()), reason };
+        let row = Uncached { route: cut(route()).into(), policy: Arc::clone(tally.name()), reason };
         self.0.book.routes.lock().unwrap_or_else(PoisonError::into_inner).count(row, times, || ());
     }
 }

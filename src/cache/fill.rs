@@ -369,7 +369,8 @@ fn call<T>(closure: impl FnOnce() -> T) -> Result<T, NotStored> {
 
 /// Removes from an answer what speaks to this cache alone.
 pub(crate) fn strip_own_fields(headers: &mut HeaderMap, rules: &Rules) {
-    if rules.own_fields.iter().any(|name| headers.contains_key(name)) {
+    // To compare names costs less than to look one up that is not of those that `http` knows.
+    if headers.keys().any(|name| rules.own_fields.contains(name)) {
         take(headers, &rules.own_fields);
     }
 }

@@ -35,6 +35,7 @@ pub(crate) enum Act {
 }
 
 /// The decision. `request` is what the request's directives say, where the policy honours them.
+#[inline]
 pub(crate) fn decide(
     entry: &Entry,
     credentials: bool,

@@ -49,7 +49,7 @@ mod verify;
 pub(crate) use admit::{
     Admission, BodyFacts, Facts, admit_or_pass, admit_with_content, client_uri, overrides_method, target_uri,
 };
-pub(crate) use answer::{StoredBody, answer, is_whole, nothing_stored, say_hit, stored_body, whole};
+pub(crate) use answer::{StoredBody, answer, headed, is_whole, nothing_stored, say_hit, whole};
 pub(crate) use background::Background;
 pub use background::Shutdown;
 pub(crate) use book::{bypass_is_worth_noting, is_worth_noting};
@@ -289,6 +289,7 @@ impl Cache {
         }
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> crate::semantics::date::Timestamp {
         self.0.clock.now()
     }
@@ -393,6 +394,7 @@ impl Cache {
     }
 
     /// The stored response that a request selects, unless it was invalidated.
+    #[inline]
     pub(crate) fn find(&self, key: &[u8], request: &HeaderMap) -> Found {
         let entry = match self.0.memory.find(key, request) {
             Found::Entry(entry) => entry,
@@ -400,8 +402,7 @@ impl Cache {
         };
         match self.fitness(key, &entry) {
             Fitness::Gone => {
-                entry.usage.is_invalidated();
-                self.0.memory.remove(key, &entry);
+                self.remove_invalidated(key, &entry);
                 Found::Nothing
             }
             Fitness::Isolated => Found::Nothing,
@@ -412,6 +413,12 @@ impl Cache {
                 Found::Entry(entry)
             }
         }
+    }
+
+    #[cold]
+    fn remove_invalidated(&self, key: &[u8], entry: &Arc<Entry>) {
+        entry.usage.is_invalidated();
+        self.0.memory.remove(key, entry);
     }
 
     /// Whether an entry may be used, as far as that does not depend on the request.

@@ -108,15 +108,19 @@ impl StatusLine {
 
 /// Three words are enough for users; the finer ones tell what others have asked for.
 fn brief(why: Forward, note: Forwarded<'_>) -> HeaderValue {
-    HeaderValue::from_static(match (why, note.stored) {
-        (Forward::Bypass | Forward::Method | Forward::Partial, _) => "larder; fwd=bypass",
-        (Forward::Stale | Forward::Request, _) if note.collapsed => "larder; fwd=stale; collapsed",
-        (_, _) if note.collapsed => "larder; fwd=miss; collapsed",
-        (Forward::Stale | Forward::Request, true) => "larder; fwd=stale; stored",
-        (Forward::Stale | Forward::Request, false) => "larder; fwd=stale",
-        (_, true) => "larder; fwd=miss; stored",
-        (_, false) => "larder; fwd=miss",
-    })
+    match (why, note.stored) {
+        (Forward::Bypass | Forward::Method | Forward::Partial, _) => {
+            const { HeaderValue::from_static("larder; fwd=bypass") }
+        }
+        (Forward::Stale | Forward::Request, _) if note.collapsed => {
+            const { HeaderValue::from_static("larder; fwd=stale; collapsed") }
+        }
+        (_, _) if note.collapsed => const { HeaderValue::from_static("larder; fwd=miss; collapsed") },
+        (Forward::Stale | Forward::Request, true) => const { HeaderValue::from_static("larder; fwd=stale; stored") },
+        (Forward::Stale | Forward::Request, false) => const { HeaderValue::from_static("larder; fwd=stale") },
+        (_, true) => const { HeaderValue::from_static("larder; fwd=miss; stored") },
+        (_, false) => const { HeaderValue::from_static("larder; fwd=miss") },
+    }
 }
 
 fn replace_last(headers: &mut HeaderMap, value: HeaderValue) {

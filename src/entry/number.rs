@@ -11,7 +11,7 @@ pub(crate) fn number(number: u64) -> HeaderValue {
 
 /// The text of a small number, kept for good.
 #[inline]
-pub(super) fn small(number: u64) -> Option<&'static str> {
+pub(crate) fn small(number: u64) -> Option<&'static str> {
     static TEXTS: LazyLock<Box<[&'static str]>> =
         LazyLock::new(|| (0..SMALL).map(|number| &*Box::leak(number.to_string().into_boxed_str())).collect());
     usize::try_from(number).ok().and_then(|number| TEXTS.get(number)).copied()

@@ -12,6 +12,21 @@ pub(crate) struct KeyBuf {
 }
 
 impl KeyBuf {
+    /// Begins as another one.
+    #[inline]
+    pub(crate) fn begun_as(prefix: &Self) -> Self {
+        if prefix.long.is_empty() {
+            return Self { short: prefix.short, length: prefix.length, long: Vec::new() };
+        }
+        prefix.clone()
+    }
+
+    /// Begins anew, with nothing.
+    pub(crate) fn clear(&mut self) {
+        self.length = 0;
+        self.long.clear();
+    }
+
     /// Goes on with parts that are encoded already.
     #[inline]
     pub(crate) fn encoded(&mut self, parts: &[u8]) {
@@ -28,11 +43,15 @@ impl KeyBuf {
                 rest.copy_from_slice(value);
                 self.length = end;
             }
-            None => {
-                self.push(&begun(part, value.len()));
-                self.push(value);
-            }
+            None => self.part_elsewhere(part, value),
         }
+    }
+
+    /// A part that there is no room for on the stack.
+    #[cold]
+    fn part_elsewhere(&mut self, part: Part, value: &[u8]) {
+        self.push(&begun(part, value.len()));
+        self.push(value);
     }
 
     /// Writes a part with one value, each byte as it stands in this table, or nothing if one is zero there.
@@ -45,8 +64,9 @@ impl KeyBuf {
         // On the way: bytes that were just written are slow to read.
         let mut all = true;
         for (place, byte) in rest.iter_mut().zip(value) {
-            *place = table[usize::from(*byte)];
-            all &= *place != 0;
+            let written = table[usize::from(*byte)];
+            *place = written;
+            all &= written != 0;
         }
         if all {
             self.length = end;
@@ -205,6 +225,25 @@ mod tests {
             let before = key.as_bytes().to_vec();
             assert!(!key.part_by(Part::Authority, host.as_bytes(), &PLAIN_HOST), "{host}");
             assert_eq!(key.as_bytes(), before, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_key_goes_on_where_another_ended_or_begins_anew() {
+        for length in [10, 200, 256 - HEAD, 257 - HEAD, 1000] {
+            let (mut prefix, mut whole) = (KeyBuf::default(), KeyBuf::default());
+            for key in [&mut prefix, &mut whole] {
+                key.part(Part::Namespace, &vec![b'n'; length]);
+            }
+            let mut key = KeyBuf::begun_as(&prefix);
+            for key in [&mut key, &mut whole] {
+                key.part(Part::Path, b"/path");
+            }
+            assert_eq!(key.as_bytes(), whole.as_bytes(), "{length}");
+            key.clear();
+            assert_eq!(key.as_bytes(), b"");
+            key.encoded(prefix.as_bytes());
+            assert_eq!(key.as_bytes(), prefix.as_bytes());
         }
     }
 

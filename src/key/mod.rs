@@ -6,6 +6,7 @@
 
 mod buf;
 mod derive;
+mod forwarded;
 mod pattern;
 mod said;
 mod search;
@@ -14,9 +15,8 @@ mod wanted;
 
 pub(crate) use buf::{KeyBuf, attribute};
 pub use derive::UtcOffset;
-pub(crate) use derive::{
-    CustomPart, KeyRules, QueryRule, cookie_names, is_forwarding, keyed_uri, narrow_forwarded, write_lines,
-};
+pub(crate) use derive::{CustomPart, KeyRules, QueryRule, cookie_names, keyed_uri, write_lines};
+pub(crate) use forwarded::{is_forwarding, narrow_forwarded};
 pub(crate) use pattern::Pattern;
 pub(crate) use said::{Said, query_names};
 pub(crate) use search::Searches;
@@ -307,7 +307,7 @@ mod tests {
         let mut again = 0;
         for _ in 0..1_000_000 {
             let (parts, tuple) = random_request(&mut rng);
-            let mut key = KeyBuf::default();
+            let mut key = rules.begin_key();
             let now = || Timestamp::from_unix_secs(1);
             let Admission::Lookup(_) = admit_or_pass(&rules, None, &parts, body, &now, &mut key) else {
                 panic!("{parts:?}");

@@ -84,6 +84,17 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
+    /// A key as [`admit_or_pass`](crate::cache::admit_or_pass) goes on with it: as if it were one of nobody.
+    #[inline]
+    pub(crate) fn begin_key(&self) -> KeyBuf {
+        KeyBuf::begun_as(&self.plain_prefix)
+    }
+
+    /// Whether this is what a key begins with.
+    pub(crate) fn begins(&self, key: &KeyBuf) -> bool {
+        key.as_bytes() == self.plain_prefix.as_bytes()
+    }
+
     pub(crate) fn new(policy: &Policy, unit: Unit<'_>) -> Result<Self, PolicyError> {
         policy.check(unit.largest_body)?;
         let mut own_fields = vec![HeaderName::from_static("larder-cache-control")];

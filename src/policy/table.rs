@@ -43,7 +43,16 @@ pub(crate) struct When(RequestIs);
 #[derive(Debug)]
 pub(crate) enum Chosen<T> {
     One(T),
-    Table { whens: Vec<(When, T)>, routes: Box<Router<Route<T>>>, otherwise: Option<T>, nothing: T },
+    Table(Compiled<T>),
+}
+
+/// A table, with something made of each of its policies.
+#[derive(Debug)]
+pub(crate) struct Compiled<T> {
+    whens: Vec<(When, T)>,
+    routes: Box<Router<Route<T>>>,
+    otherwise: Option<T>,
+    nothing: T,
 }
 
 /// What a path of the table leads to.
@@ -142,17 +151,25 @@ impl PolicyTable {
             Ok((when, make(None, &policy)?))
         });
         let whens = whens.collect::<Result<_, PolicyError>>()?;
-        Ok(Chosen::Table { whens, routes: Box::new(routes), otherwise, nothing: make(None, &Policy::invalidating())? })
+        let nothing = make(None, &Policy::invalidating())?;
+        Ok(Chosen::Table(Compiled { whens, routes: Box::new(routes), otherwise, nothing }))
     }
 }
 
 impl<T> Chosen<T> {
     /// What fits a request. `path` is that which the client sent.
+    #[inline]
     pub(crate) fn pick(&self, parts: &Parts, path: &str) -> Pick<'_, T> {
-        let (whens, routes, otherwise, nothing) = match self {
-            Self::One(made) => return Pick { made, spot: Spot::Only, passing: None },
-            Self::Table { whens, routes, otherwise, nothing } => (whens, routes, otherwise, nothing),
-        };
+        match self {
+            Self::One(made) => Pick { made, spot: Spot::Only, passing: None },
+            Self::Table(table) => table.pick(parts, path),
+        }
+    }
+}
+
+impl<T> Compiled<T> {
+    fn pick(&self, parts: &Parts, path: &str) -> Pick<'_, T> {
+        let Self { whens, routes, otherwise, nothing } = self;
         let none = |reason| Pick { made: nothing, spot: Spot::Nothing, passing: Some(reason) };
         for (number, (when, made)) in (1..).zip(whens) {
             match catch_unwind(AssertUnwindSafe(|| (when.0)(parts))) {

@@ -184,6 +184,7 @@ impl Lifespan {
     }
 
     /// The verdict for a request. `request` is what it says, `None` where the policy does not honour that.
+    #[inline]
     pub fn reuse(&self, request: Option<&RequestDirectives>, now: Timestamp) -> Reuse {
         if self.always_validate {
             return Reuse::Validate(Why::NoCache);

@@ -120,9 +120,7 @@ impl Tally {
 
     /// A request passes by the cache. How many have for this reason before.
     pub(crate) fn bypass(&self, reason: Bypass) -> u64 {
-        let place = Bypass::ALL.iter().position(|other| *other == reason);
-        let counted = self.rest.as_ref().zip(place);
-        let before = counted.map_or(0, |(rest, place)| rest.bypasses[place].fetch_add(1, Relaxed));
+        let before = self.rest.as_ref().map_or(0, |rest| rest.bypasses[reason.place()].fetch_add(1, Relaxed));
         tracing::debug!(target: "larder::lookup", policy = &*self.name, outcome = "bypass", reason = reason.as_str());
         if self.watch.is_heard() {
             self.tell(Outcome::Bypass, Some(reason));

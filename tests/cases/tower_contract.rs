@@ -149,6 +149,21 @@ async fn o_45_no_permit_is_left_behind() {
     assert_hit!(service.call(plain(Request::get("/x"))).await.unwrap());
 }
 
+/// What passes by the cache waits until the service is ready, as all others do.
+#[tokio::test]
+async fn o_45_what_passes_by_waits_for_readiness() {
+    let permits = Arc::new(Semaphore::new(1));
+    let inner = Inner::by(|_| Reply::ok("x"));
+    let (_cache, _clock, service) = stored(inner.clone(), &permits);
+    let taken = Arc::clone(&permits).acquire_owned().await.unwrap();
+    let waiting = tokio::spawn(service.oneshot(plain(Request::post("/x"))));
+    settle().await;
+    assert_eq!((inner.calls(), waiting.is_finished()), (0, false));
+    drop(taken);
+    waiting.await.unwrap().unwrap();
+    assert_eq!((inner.calls(), permits.available_permits()), (1, 1));
+}
+
 /// A service that is not ready is an error of the service, on every path that asks it, and costs no hit.
 #[tokio::test]
 async fn o_45_a_service_that_fails_to_be_ready() {

@@ -57,7 +57,7 @@ fn walk(cache: &Cache, rules: &Rules, asked: Asked<'_>) -> (Explanation, Option<
     let mut told = Explanation::new(rules);
     told.step("policy", rules.name.as_deref().unwrap_or(NAMELESS));
     let body = BodyFacts { empty: content.is_empty(), readable: reads };
-    let mut key = KeyBuf::default();
+    let mut key = rules.begin_key();
     let now = || cache.now();
     let looked_up = match admit_or_pass(rules, passing, parts, body, &now, &mut key) {
         Admission::Lookup(facts) => Ok((key, facts)),

@@ -118,6 +118,7 @@ impl Log {
     }
 
     /// Whether a shared log is not being read.
+    #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self, Self::Shared(log) if !log.running.load(Relaxed))
     }

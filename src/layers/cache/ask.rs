@@ -6,7 +6,7 @@ use crate::{
     account::Account,
     cache::{
         Act, Asking, Facts, FillFlight, FillLead, FillWait, FlightKey, Forwarded, Joined, Landing, Over, Place, Share,
-        Sought, Waiter, answer, asks_alone, decide, is_whole, say_hit, whole,
+        Sought, Waiter, answer, asks_alone, decide, headed, is_whole, say_hit,
     },
     clock::Moment,
     entry::Entry,
@@ -259,7 +259,7 @@ impl Ask {
                 }
                 Some(Ok(Share::Streaming(entry, reader))) => {
                     let now = self.shared.cache.now();
-                    return Next::Done(self.say_shared(whole(&entry, now, ResponseBody::read(reader))));
+                    return Next::Done(self.say_shared(headed(&entry, now, || ResponseBody::read(reader))));
                 }
                 Some(Ok(Share::OtherVariant(nominated))) if !moved => {
                     moved = true;

@@ -1,7 +1,4 @@
-use crate::{
-    cache::{BoxError, Reader, StoredBody, stored_body},
-    entry::Entry,
-};
+use crate::cache::{BoxError, Reader, StoredBody};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -60,11 +57,7 @@ impl<B> ResponseBody<B> {
         Self::stored(StoredBody::Whole(content))
     }
 
-    /// All of a stored response's.
-    pub(super) fn of(entry: &Entry) -> Self {
-        Self::stored(stored_body(entry))
-    }
-
+    #[inline]
     pub(super) fn stored(body: StoredBody) -> Self {
         Self { state: State::Stored { body } }
     }

@@ -132,7 +132,7 @@ impl Job {
         let Shared { rules, .. } = &*self.ask.shared;
         let before = rules.tally.not_stored(reason);
         if is_worth_noting(reason) {
-            cache.note_uncached(&rules.tally, self.ask.shared.route_of(parts), reason.as_str(), before);
+            cache.note_uncached(&rules.tally, || self.ask.shared.route_of(parts), reason.as_str(), before);
         }
         if let Some(entry) = self.ask.stored.take().filter(|_| ends_the_stored(head.status, reason)) {
             self.fill.remove(&entry);

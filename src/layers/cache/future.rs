@@ -118,7 +118,7 @@ where
         match self.project().state.project() {
             StateProj::Hit { entry, now } => {
                 let entry = entry.take().expect("polled after completion");
-                Poll::Ready(Ok(whole(&entry, *now, ResponseBody::of(&entry))))
+                Poll::Ready(Ok(whole(&entry, *now, ResponseBody::stored)))
             }
             StateProj::Ready { response } => Poll::Ready(Ok(response.take().expect("polled after completion"))),
             StateProj::Pass { asked, aside } => {

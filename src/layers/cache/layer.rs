@@ -53,7 +53,7 @@ impl Shared {
     pub(super) fn count_bypass(&self, parts: &Parts, reason: Bypass) {
         let before = self.rules.tally.bypass(reason);
         if bypass_is_worth_noting(reason) {
-            self.cache.note_uncached(&self.rules.tally, self.route_of(parts), reason.as_str(), before);
+            self.cache.note_uncached(&self.rules.tally, || self.route_of(parts), reason.as_str(), before);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::{
     entry::Entry,
     key::{Key, KeyBuf},
     outcome::{NotStored, Outcome},
+    policy::Rules,
     request_stats::RequestStats,
     semantics::{cache_control::RequestDirectives, cache_status::Forward, date::Timestamp},
     store::Found,
@@ -70,25 +71,9 @@ where
     let changed = matches!(&found, Found::Entry(entry) if cache.has_changed(entry));
     let sought = Sought { method: &parts.method, facts, directives: directives.as_ref() };
     let Weighed { stored, act, forward } = weigh(found, sought, rules, now, changed);
-    let count = |entry: &Entry, outcome, detail| {
-        entry.is_used(outcome, rules.tally.count(outcome));
-        if let (Outcome::Hit, Some(since)) = (outcome, since) {
-            rules.tally.hit_took(since.elapsed());
-        }
-        if let Some(stats) = &stats {
-            if stats.warm().is_some() {
-                entry.usage.was_warmed();
-            }
-            stats.outcome(outcome);
-            stats.tell(|account| {
-                (account.policy, account.reason) = (rules.name.clone(), detail);
-                account.age = Some(entry.lifespan().said(now));
-            });
-            stats.key(|| Key::from(key).to_string());
-        }
-    };
+    let found = Hit { rules, key, now, since, stats: stats.as_ref() };
     let serve = |entry: &Entry, parts: &Parts, outcome, detail| {
-        count(entry, outcome, detail);
+        found.count(entry, outcome, detail);
         let mut response = answer(entry, &parts.method, &parts.headers, facts, now);
         say_hit(&mut response, cache.status_line(), entry, key, now, detail);
         response.map(ResponseBody::stored)
@@ -96,7 +81,7 @@ where
     let early = |entry: &Entry| entry.is_due(now, || cache.random());
     let stored = match (stored, act) {
         (Some(entry), Act::Serve) if is_whole(&parts.method, facts) && !cache.status_line().is_debug() => {
-            count(&entry, Outcome::Hit, None);
+            found.count(&entry, Outcome::Hit, None);
             if let Some(parts) = verified {
                 verify(shared, inner, parts, Arc::clone(&entry), key.clone(), now);
             }
@@ -137,6 +122,45 @@ where
     miss(shared, parts, Missed { key, stored, act, forward, facts, directives, stats, now })
 }
 
+/// A request that is answered with what is stored.
+struct Hit<'a> {
+    rules: &'a Rules,
+    key: &'a KeyBuf,
+    now: Timestamp,
+    /// Where it is timed.
+    since: Option<Moment>,
+    stats: Option<&'a RequestStats>,
+}
+
+impl Hit<'_> {
+    /// Counts it.
+    #[inline]
+    fn count(&self, entry: &Entry, outcome: Outcome, detail: Option<&'static str>) {
+        let Self { rules, since, stats, .. } = *self;
+        entry.is_used(outcome, rules.tally.count(outcome));
+        if let (Outcome::Hit, Some(since)) = (outcome, since) {
+            rules.tally.hit_took(since.elapsed());
+        }
+        if let Some(stats) = stats {
+            self.tell(stats, entry, outcome, detail);
+        }
+    }
+
+    /// Tells the one who counts this request.
+    #[cold]
+    fn tell(&self, stats: &RequestStats, entry: &Entry, outcome: Outcome, detail: Option<&'static str>) {
+        if stats.warm().is_some() {
+            entry.usage.was_warmed();
+        }
+        stats.outcome(outcome);
+        stats.tell(|account| {
+            (account.policy, account.reason) = (self.rules.name.clone(), detail);
+            account.age = Some(entry.lifespan().said(self.now));
+        });
+        stats.key(|| Key::from(self.key).to_string());
+    }
+}
+
 /// What a lookup has come to when the inner service is to be asked.
 struct Missed<'a> {
     key: &'a KeyBuf,
@@ -166,7 +190,7 @@ fn miss<B>(shared: &Arc<Shared>, parts: &mut Parts, missed: Missed<'_>) -> Looke
         let before = rules.tally.count(Outcome::Miss);
         cache.count_tenant(rules, key.as_bytes(), Outcome::Miss);
         if is_worth_noting(known.why) {
-            cache.note_uncached(&rules.tally, shared.route_of(parts), known.why.as_str(), before);
+            cache.note_uncached(&rules.tally, || shared.route_of(parts), known.why.as_str(), before);
         }
         if let Some(stats) = &stats {
             stats.outcome(Outcome::Miss);

@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     cache::{Admission, BodyFacts, BoxError, Cache, Facts, admit_or_pass, admit_with_content, client_uri, whole},
-    key::KeyBuf,
     outcome::Bypass,
     policy::{Chosen, Pick, Rules},
     request_stats::{InsideCache, RequestStats},
@@ -140,7 +139,7 @@ impl<S, R> CacheService<S, R> {
     {
         let Shared { cache, rules, .. } = &**shared;
         let content = BodyFacts { empty: is_empty(&body), readable: R::READS };
-        let mut key = KeyBuf::default();
+        let mut key = rules.begin_key();
         match admit_or_pass(rules, passing, &parts, content, &|| cache.now(), &mut key) {
             Admission::Lookup(facts) => {
                 let content = Content::none(self.rebuild.clone());
@@ -198,7 +197,7 @@ impl<S, R> CacheService<S, R> {
                     match admit_with_content(&shared.rules, &parts, &content.bytes, facts, now) {
                         Err(reason) => (reason, content.body()),
                         Ok((key, facts)) => match look(&shared, &inner, &mut parts, facts, &key, now, &content) {
-                            Looked::Hit(entry) => return Ok(whole(&entry, now, ResponseBody::of(&entry))),
+                            Looked::Hit(entry) => return Ok(whole(&entry, now, ResponseBody::stored)),
                             Looked::Answered(response) => return Ok(response),
                             Looked::Uncacheable(forward, why, watch) => {
                                 let request = Request::from_parts(parts, content.body());

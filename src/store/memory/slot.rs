@@ -81,6 +81,13 @@ impl Variants {
         }
     }
 
+    /// The variant that a request selects.
+    fn select(&self, request: &HeaderMap) -> Option<Arc<Entry>> {
+        let selecting = selecting_values(&self.nominated, request);
+        let selected = self.variants.iter().find(|variant| variant.selecting == selecting);
+        selected.map(|variant| Arc::clone(&variant.entry))
+    }
+
     fn weigh(&mut self) {
         self.weight = self.variants.iter().map(Variant::weight).sum();
     }
@@ -126,11 +133,7 @@ impl Slot {
     pub(super) fn select(self, request: &HeaderMap) -> Option<Arc<Entry>> {
         match self {
             Self::Plain(entry) => Some(entry),
-            Self::Varied(all) => {
-                let selecting = selecting_values(&all.nominated, request);
-                let selected = all.variants.iter().find(|variant| variant.selecting == selecting);
-                selected.map(|variant| Arc::clone(&variant.entry))
-            }
+            Self::Varied(all) => all.select(request),
         }
     }
 
