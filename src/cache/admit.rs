@@ -139,21 +139,22 @@ impl Facts {
             RANGE => Self::RANGE,
             TRANSFER_ENCODING => Self::CONTENT,
             UPGRADE => Self::UPGRADE,
-            _ => Self::of_name(name.as_str()),
+            _ => Self::of_other(name),
         }
     }
 
-    /// Those that `http` does not know.
+    /// All others. Those that count begin with one of three letters.
     #[inline]
-    fn of_name(name: &str) -> Self {
-        match name.as_bytes().first() {
-            Some(b'a' | b'f' | b'x') => match name {
-                "api-key" | "x-api-key" | "x-auth-token" | "x-access-token" => Self::API_KEY,
-                "x-rewrite-url" | "x-original-url" => Self::REWRITTEN_URL,
-                "x-http-method" | "x-method-override" | "x-http-method-override" => Self::METHOD_OVERRIDE,
-                _ if is_forwarding(name) => Self::FORWARDED,
-                _ => Self(0),
-            },
+    fn of_other(name: &HeaderName) -> Self {
+        let text = name.as_str();
+        if !matches!(text.as_bytes().first(), Some(b'a' | b'f' | b'x')) {
+            return Self(0);
+        }
+        match text {
+            "x-rewrite-url" | "x-original-url" => Self::REWRITTEN_URL,
+            "x-http-method" | "x-method-override" | "x-http-method-override" => Self::METHOD_OVERRIDE,
+            _ if API_KEYS.contains(name) => Self::API_KEY,
+            _ if is_forwarding(text) => Self::FORWARDED,
             _ => Self(0),
         }
     }

@@ -178,6 +178,7 @@ fn set_age(headers: &mut HeaderMap, entry: &Entry, now: Timestamp) {
         headers.insert(CACHE_CONTROL, browser.aged(age).to_header_value());
     }
     let age = age.as_secs().min(1 << 31);
+    // Each made where it stays: one that is made first and moved then is slow to copy.
     match (headers.iter_mut().next(), small(age)) {
         (Some((name, value)), Some(text)) if *name == AGE => *value = HeaderValue::from_static(text),
         (Some((name, value)), None) if *name == AGE => *value = number(age),
