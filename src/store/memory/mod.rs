@@ -3,6 +3,7 @@
 //! One slot holds a resource with all its variants, so the fields that select a variant, and the variants themselves,
 //! always change together. It neither reads a clock nor knows what was invalidated: who asks checks that.
 
+mod near;
 mod pool;
 mod quota;
 #[cfg(test)]

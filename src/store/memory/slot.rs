@@ -1,5 +1,6 @@
 //! What is kept under one key: a resource with all its variants.
 
+use super::near::Near;
 use crate::{
     entry::{Entry, FROM_A_STORE},
     outcome::NotStored,
@@ -13,7 +14,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(super) enum Slot {
     /// One response for all requests, as most are: found without a further step.
-    Plain(Arc<Entry>),
+    Plain(Near),
     Varied(Arc<Variants>),
 }
 
@@ -30,7 +31,7 @@ pub(super) struct Variants {
 struct Variant {
     /// The values of the nominated fields in the request that was answered, encoded.
     selecting: SmallVec<[u8; 32]>,
-    entry: Arc<Entry>,
+    entry: Near,
 }
 
 impl Variants {
@@ -69,7 +70,7 @@ impl Variants {
             }
             variants.remove(place);
         }
-        variants.push(Variant { selecting, entry });
+        variants.push(Variant { selecting, entry: entry.into() });
         Ok(Self::new(nominated.into(), variants))
     }
 
@@ -85,7 +86,7 @@ impl Variants {
     fn select(&self, request: &HeaderMap) -> Option<Arc<Entry>> {
         let selecting = selecting_values(&self.nominated, request);
         let selected = self.variants.iter().find(|variant| variant.selecting == selecting);
-        selected.map(|variant| Arc::clone(&variant.entry))
+        selected.map(|variant| variant.entry.taken())
     }
 
     fn weigh(&mut self) {
@@ -107,7 +108,7 @@ impl Variants {
 impl From<Variants> for Slot {
     fn from(all: Variants) -> Self {
         match &all.variants[..] {
-            [only] if all.nominated.is_empty() => Self::Plain(Arc::clone(&only.entry)),
+            [only] if all.nominated.is_empty() => Self::Plain(only.entry.clone()),
             _ => Self::Varied(Arc::new(all)),
         }
     }
@@ -116,7 +117,7 @@ impl From<Variants> for Slot {
 impl Slot {
     fn variants(&self) -> SmallVec<[Variant; 1]> {
         match self {
-            Self::Plain(entry) => smallvec![Variant { selecting: SmallVec::new(), entry: Arc::clone(entry) }],
+            Self::Plain(entry) => smallvec![Variant { selecting: SmallVec::new(), entry: entry.clone() }],
             Self::Varied(all) => all.variants.clone(),
         }
     }
@@ -132,7 +133,7 @@ impl Slot {
     #[inline]
     pub(super) fn select(self, request: &HeaderMap) -> Option<Arc<Entry>> {
         match self {
-            Self::Plain(entry) => Some(entry),
+            Self::Plain(entry) => Some(entry.into()),
             Self::Varied(all) => all.select(request),
         }
     }

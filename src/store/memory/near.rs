@@ -1,0 +1,102 @@
+//! Entries as slots hold them: what a hit reads is asked for before it is needed.
+
+use crate::entry::Entry;
+use prefetch_index::prefetch_index;
+use std::{ops::Deref, ptr, slice, sync::Arc};
+
+/// An entry, and how far from it the fields of its head lie. As soon as it is taken from its slot both are asked for from
+/// memory: fields that are asked for only when the entry is there take as long again.
+#[derive(Debug)]
+pub(super) struct Near {
+    entry: Arc<Entry>,
+    /// In words, from the last of what each hit reads of the entry.
+    fields: i32,
+}
+
+impl Near {
+    /// The entry, of which a hit will read much at once.
+    #[inline]
+    pub(super) fn taken(&self) -> Arc<Entry> {
+        // Only the address is used, so nothing has to be there yet. It is never wrong, as entries do not change, and if it
+        // were, another part of memory would be asked for in vain.
+        let words = slice::from_ref(&self.entry.refresh_from);
+        let ask = |word: isize| prefetch_index(words, word.cast_unsigned());
+        let fields = self.fields as isize;
+        (0..FIELD_LINES).for_each(|line| ask(fields + LINE * line));
+        (0..ENTRY_LINES).for_each(|line| ask(-LINE * line));
+        Arc::clone(&self.entry)
+    }
+}
+
+impl From<Arc<Entry>> for Near {
+    fn from(entry: Arc<Entry>) -> Self {
+        let fields = entry.head.values().next().map_or(0, |first| {
+            let bytes = ptr::from_ref(first).addr().wrapping_sub(ptr::from_ref(&entry.refresh_from).addr());
+            i32::try_from(bytes as isize / WORD).unwrap_or(0)
+        });
+        Self { entry, fields }
+    }
+}
+
+impl From<Near> for Arc<Entry> {
+    #[inline]
+    fn from(near: Near) -> Self {
+        near.entry
+    }
+}
+
+impl Deref for Near {
+    type Target = Arc<Entry>;
+
+    #[inline]
+    fn deref(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+}
+
+impl Clone for Near {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self { entry: self.taken(), fields: self.fields }
+    }
+}
+
+/// In bytes.
+const WORD: isize = 8;
+
+/// In words: what memory gives at once.
+const LINE: isize = 8;
+
+/// Eight fields. The processor itself asks for what follows when so much was read in a row.
+const FIELD_LINES: isize = 13;
+
+const ENTRY_LINES: isize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::{super::slot::Slot, *};
+    use crate::store::memory::tests;
+    use std::mem::offset_of;
+
+    #[test]
+    fn it_knows_where_the_fields_lie() {
+        let near = Near::from(tests::entry(10));
+        let first = near.head.values().next().unwrap();
+        let fields = ptr::from_ref(&near.refresh_from).wrapping_offset(near.fields as isize);
+        assert_eq!(fields.addr(), ptr::from_ref(first).addr());
+        assert_eq!(near.clone().fields, near.fields);
+        assert!(Arc::ptr_eq(&near.taken(), &near));
+    }
+
+    #[test]
+    fn what_each_hit_reads_lies_in_the_lines_that_are_asked_for() {
+        let asked = usize::try_from((ENTRY_LINES - 1) * LINE * WORD).unwrap();
+        assert!(offset_of!(Entry, refresh_from) <= asked);
+    }
+
+    /// Two words, so that a place of the engine's table with its key is two lines.
+    #[test]
+    fn a_slot_is_not_larger_for_it() {
+        assert_eq!(size_of::<Slot>(), 2 * size_of::<usize>());
+    }
+}
