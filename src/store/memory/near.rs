@@ -4,31 +4,14 @@ use crate::entry::Entry;
 use prefetch_index::prefetch_index;
 use std::{ops::Deref, ptr, slice, sync::Arc};
 
-/// An entry, and how far from it the fields of its head lie. As soon as it is taken from its slot both are asked for from
-/// memory: fields that are asked for only when the entry is there take as long again. So it is in a clone, which is how the
-/// engine gives it away; those who look through all entries are a third faster for it.
+/// An entry, and how far from it the fields of its head lie. A clone, which is how the engine gives it away, asks for both
+/// from memory at once: fields that are asked for only when the entry is there take as long again. Those who look through
+/// all entries are a third faster for it too.
 #[derive(Debug)]
 pub(super) struct Near {
     entry: Arc<Entry>,
     /// In words, from the middle of what each hit reads of the entry. 0 where there are none, or 16 GiB away.
     fields: i32,
-}
-
-impl Near {
-    /// The entry, of which a hit will read much at once.
-    #[inline]
-    pub(super) fn taken(&self) -> Arc<Entry> {
-        // Only the address is used, so nothing has to be there yet. It is never wrong, as entries do not change, and if it
-        // were, another part of memory would be asked for in vain.
-        let words = slice::from_ref(&self.entry.refresh_from);
-        let ask = |word: isize| prefetch_index(words, word.cast_unsigned());
-        let fields = self.fields as isize;
-        (FIRST_LINE..=LAST_LINE).for_each(|line| ask(LINE * line));
-        if fields != 0 {
-            (0..FIELD_LINES).for_each(|line| ask(fields + LINE * line));
-        }
-        Arc::clone(&self.entry)
-    }
 }
 
 impl From<Arc<Entry>> for Near {
@@ -58,9 +41,19 @@ impl Deref for Near {
 }
 
 impl Clone for Near {
+    /// Another one, of which a hit will read much at once.
     #[inline]
     fn clone(&self) -> Self {
-        Self { entry: self.taken(), fields: self.fields }
+        // Only the address is used, so nothing has to be there yet. It is never wrong, as entries do not change, and if it
+        // were, another part of memory would be asked for in vain.
+        let words = slice::from_ref(&self.entry.refresh_from);
+        let ask = |word: isize| prefetch_index(words, word.cast_unsigned());
+        (FIRST_LINE..=LAST_LINE).for_each(|line| ask(LINE * line));
+        if self.fields != 0 {
+            let fields = self.fields as isize;
+            (0..FIELD_LINES).for_each(|line| ask(fields + LINE * line));
+        }
+        Self { entry: Arc::clone(&self.entry), fields: self.fields }
     }
 }
 
@@ -90,7 +83,7 @@ mod tests {
         let fields = ptr::from_ref(&near.refresh_from).wrapping_offset(near.fields as isize);
         assert!(fields.addr().abs_diff(ptr::from_ref(first).addr()) < WORD.unsigned_abs());
         assert_eq!(near.clone().fields, near.fields);
-        assert!(Arc::ptr_eq(&near.taken(), &near));
+        assert!(Arc::ptr_eq(&near.clone(), &near));
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Variants {
     fn select(&self, request: &HeaderMap) -> Option<Arc<Entry>> {
         let selecting = selecting_values(&self.nominated, request);
         let selected = self.variants.iter().find(|variant| variant.selecting == selecting);
-        selected.map(|variant| variant.entry.taken())
+        selected.map(|variant| variant.entry.clone().into())
     }
 
     fn weigh(&mut self) {
@@ -106,11 +106,14 @@ impl Variants {
 
 /// Without any field that tells variants apart there is one, or none.
 impl From<Variants> for Slot {
-    fn from(all: Variants) -> Self {
-        match &all.variants[..] {
-            [only] if all.nominated.is_empty() => Self::Plain(only.entry.clone()),
-            _ => Self::Varied(Arc::new(all)),
+    fn from(mut all: Variants) -> Self {
+        if all.nominated.is_empty()
+            && all.variants.len() == 1
+            && let Some(only) = all.variants.pop()
+        {
+            return Self::Plain(only.entry);
         }
+        Self::Varied(Arc::new(all))
     }
 }
 
