@@ -251,7 +251,7 @@ impl Cache {
         reason: &'static str,
         before: u64,
     ) {
-        let times = Tally::stands_for(before);
+        let times = Tally::stands_for(before, NOTED);
         if times == 0 {
             return;
         }
@@ -262,6 +262,9 @@ impl Cache {
 
 /// As much of a text as is told of.
 fn cut(text: &str) -> &str {
+    if text.len() <= LONGEST_TEXT {
+        return text;
+    }
     text.char_indices().nth(LONGEST_TEXT).map_or(text, |(end, _)| &text[..end])
 }
 
@@ -311,6 +314,10 @@ const TENANTS: usize = 64;
 
 /// So many routes are.
 const ROUTES: usize = 64;
+
+/// One answer in so many that were not stored is noted for all: where each has a path of its own, to note one is to look
+/// for a row that makes way.
+const NOTED: u64 = 64;
 
 /// So many letters of a route, or of what is invalidated, are told.
 const LONGEST_TEXT: usize = 200;

@@ -175,12 +175,13 @@ impl Tally {
         self.scalars[Scalar::Hits as usize].load(Relaxed).is_multiple_of(TIMED)
     }
 
-    /// For how many this one stands, of which so many came before: the first ones each for itself.
+    /// For how many this one stands, of which so many came before: the first ones each for itself, then one in so many, a
+    /// power of two up to 64, for all.
     #[inline]
-    pub(crate) fn stands_for(before: u64) -> u64 {
+    pub(crate) fn stands_for(before: u64, one_in: u64) -> u64 {
         match before {
             0..ALONE => 1,
-            _ if before.is_multiple_of(SAMPLED) => SAMPLED,
+            _ if before.is_multiple_of(one_in) => one_in,
             _ => 0,
         }
     }
@@ -222,9 +223,8 @@ impl Tally {
 /// One hit in so many is timed.
 const TIMED: u64 = 64;
 
-/// After so many, one in `SAMPLED` stands for all.
+/// After so many, some stand for all.
 const ALONE: u64 = 64;
-const SAMPLED: u64 = 16;
 
 #[cfg(test)]
 mod tests {
@@ -268,8 +268,9 @@ mod tests {
 
     #[test]
     fn samples_stand_for_all() {
-        let sum: u64 = (0..6400).map(Tally::stands_for).sum();
-        assert_eq!(sum, 6400);
-        assert_eq!((0..64).map(Tally::stands_for).sum::<u64>(), 64);
+        for one_in in [16, 64] {
+            let sum = |count| (0..count).map(|before| Tally::stands_for(before, one_in)).sum::<u64>();
+            assert_eq!([sum(64), sum(6400)], [64, 6400]);
+        }
     }
 }
