@@ -16,6 +16,8 @@ mod script;
 #[path = "cases/support.rs"]
 #[allow(dead_code, reason = "it belongs to the cases")]
 mod support;
+#[path = "value_calls/unkept.rs"]
+mod unkept;
 
 use larder::{
     Cache, Stats,

@@ -116,18 +116,18 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
         for (id, value) in load(ids).await? {
             let value = Arc::new(value);
             if let Some(Some((began, site))) = began.get(&id) {
-                self.value.kind.keep(site, *began, &value);
+                self.value.kind.keep_loaded(site, *began, &value);
             }
             all.insert(id, value);
         }
         Ok(all)
     }
 
-    /// Keeps many.
+    /// Keeps many, each as [`put`](Self::put) does.
     pub fn put_many<K: fmt::Display>(self, param: &'static str, values: impl IntoIterator<Item = (K, T)>) {
-        for (id, value) in values {
-            self.of(param, &id).put(value);
-        }
+        let put = |(id, value)| self.of(param, &id).put_unless_unkept(&Arc::new(value));
+        let unkept: Vec<Site> = values.into_iter().filter_map(put).collect();
+        self.invalidate(&unkept);
     }
 
     /// Ends the use of many.
@@ -137,6 +137,10 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
             call.key().ok().map(|key| call.site(key))
         };
         let sites: Vec<Site> = ids.into_iter().filter_map(one).collect();
+        self.invalidate(&sites);
+    }
+
+    fn invalidate(&self, sites: &[Site]) {
         // Not so many in one record that it would stand for everything.
         for sites in sites.chunks(500) {
             self.cache.invalidate_now(&sites.iter().map(Site::selector).collect::<Vec<_>>());

@@ -3,11 +3,11 @@
 use super::{Kind, Value, load::weigh};
 use crate::{
     cache::{Cache, refreshing},
-    entry::{Entry, Held, Life},
+    entry::{Entry, FROM_A_STORE, Held, Life},
     identity::{Identity, TENANT},
     invalidation::{Checked, Claim, Footprint, Selector, Seq, Standing, Subject, Tags, key_digest},
     key::{Key, KeyBuf, Part},
-    outcome::{Bypass, Outcome},
+    outcome::{Bypass, NotStored, Outcome},
     request_stats::RequestStats,
     semantics::{
         cache_control::ResponseDirectives, date::Timestamp, freshness::LifetimeSource, reuse::Lifespan,
@@ -138,14 +138,21 @@ impl<'a, T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'a, 
         Some(fresh(self.cache, &self.key().ok()?)?.1)
     }
 
-    /// Keeps a value.
+    /// Keeps a value. Where it is not to be kept, or there is no room for it, the use of the one before ends all the same, as by
+    /// [`remove`](Self::remove).
     pub fn put(self, value: T) -> Arc<T> {
         let value = Arc::new(value);
-        if let Ok(key) = self.key() {
-            let site = self.site(key);
-            self.value.kind.keep(&site, site.begin(), &value);
+        if let Some(site) = self.put_unless_unkept(&value) {
+            site.invalidate();
         }
         value
+    }
+
+    /// Keeps a value. Where it is not kept, gives what has to be invalidated: the one before.
+    pub(super) fn put_unless_unkept(&self, value: &Arc<T>) -> Option<Site> {
+        let site = self.site(self.key().ok()?);
+        let made = self.value.kind.keep(&site, site.begin(), value);
+        made.ends_older.then_some(site)
     }
 
     /// Ends the use of what is kept, and of what is being loaded.
@@ -201,6 +208,7 @@ impl<'a, T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'a, 
         drop(invalidating);
         saved?;
         if let Some(site) = site.filter(|_| alone) {
+            // What was there before is invalid, whatever becomes of this.
             self.value.kind.keep(&site, site.begin(), &value);
         }
         Ok(value)
@@ -287,6 +295,14 @@ pub(super) struct Began {
     at: Timestamp,
 }
 
+/// What has become of a value that was made.
+pub(super) struct Made {
+    /// It, for all who wait, whether or not it is kept.
+    pub(super) entry: Arc<Entry>,
+    /// It is not kept, nor is anything younger: the one before is of no use any more.
+    pub(super) ends_older: bool,
+}
+
 impl Site {
     pub(super) fn begin(&self) -> Began {
         let stamp = self.cache.ledger().applied();
@@ -327,6 +343,19 @@ impl Site {
     fn invalidate(&self) {
         self.cache.invalidate_now(&[self.selector()]);
         self.drop_from_memory();
+    }
+
+    /// Removes from memory what was begun before this. False if it holds something younger.
+    fn remove_older(&self, began: Began) -> bool {
+        let Found::Entry(entry) = self.cache.0.memory.find(self.key.as_bytes(), &HeaderMap::new()) else { return true };
+        let is_younger = match entry.started {
+            FROM_A_STORE => entry.received() > began.at,
+            started => started > began.started,
+        };
+        if !is_younger {
+            self.cache.remove(self.key.as_bytes(), &entry);
+        }
+        !is_younger
     }
 
     pub(super) fn drop_from_memory(&self) {
@@ -382,8 +411,8 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
         }
     }
 
-    /// Keeps a value that was made since then. Gives the entry, for all who wait, whether or not it found room.
-    pub(super) fn keep(&self, site: &Site, began: Began, value: &Arc<T>) -> Option<Arc<Entry>> {
+    /// Keeps a value that was made since then.
+    pub(super) fn keep(&self, site: &Site, began: Began, value: &Arc<T>) -> Made {
         let lifetime = self.lifetime_of(value);
         let received = site.cache.now();
         let lifetime = match self.refresh.jitter {
@@ -408,18 +437,31 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
         let claim = (site.footprint.clone(), site.tags.clone(), began.stamp);
         let entry = Arc::new(Entry::of_value(held, life, claim, began.started));
         if lifetime.is_zero() {
-            return Some(entry);
+            return Made { entry, ends_older: self.lifetime.is_some() || !self.fresh_for.is_zero() };
         }
-        match site.cache.keep(Key::from(&site.key), &entry, (&HeaderMap::new(), 1), || false) {
+        let ends_older = match site.cache.keep(Key::from(&site.key), &entry, (&HeaderMap::new(), 1), || false) {
             Ok(()) => {
                 self.write_soon(site, &entry, value);
                 if let Some(stats) = RequestStats::current() {
                     stats.set_value();
                 }
+                false
             }
-            Err(reason) => drop(site.tally.not_stored(reason)),
+            Err(reason) => {
+                site.tally.not_stored(reason);
+                reason != NotStored::Superseded
+            }
+        };
+        Made { entry, ends_older }
+    }
+
+    /// Keeps a value that was loaded since then; what it takes the place of goes, whether or not it is kept.
+    pub(super) fn keep_loaded(&self, site: &Site, began: Began, value: &Arc<T>) -> Arc<Entry> {
+        let made = self.keep(site, began, value);
+        if made.ends_older && site.remove_older(began) && site.cache.uses_stores(self.memory_only) {
+            site.cache.remove_soon(site.key.as_bytes(), &HeaderMap::new());
         }
-        Some(entry)
+        made.entry
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     clock::Moment,
     entry::{BACK_OFF, Entry},
     key::KeyBuf,
-    outcome::{NotStored, Outcome},
+    outcome::Outcome,
     request_stats::RequestStats,
     semantics::{date::Timestamp, reuse::Reuse},
     tally::Tally,
@@ -249,13 +249,9 @@ where
             return Err(error);
         }
     };
-    match (kind.keep(&site, began, &value), lead) {
-        (Some(entry), Some(lead)) => lead.flight().land(Landing::whole(entry, &HeaderMap::new(), None)),
-        (None, Some(lead)) => {
-            site.tally.not_stored(NotStored::Policy);
-            lead.end(Over::Refused);
-        }
-        (_, None) => {}
+    let entry = kind.keep_loaded(&site, began, &value);
+    if let Some(lead) = lead {
+        lead.flight().land(Landing::whole(entry, &HeaderMap::new(), None));
     }
     Ok(value)
 }

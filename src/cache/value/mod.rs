@@ -147,7 +147,7 @@ impl<T> Value<T> {
         self
     }
 
-    /// How long it is fresh, by the value itself; `None`: it is not kept. For what is not there, for instance, which is worth
+    /// How long it is fresh, by the value itself; `None`: it is not kept, nor is the one before. For what is not there, for instance, which is worth
     /// less time: `|rate: &Option<u32>| Some(if rate.is_some() { HOUR } else { MINUTE })`.
     ///
     /// ```
