@@ -10,6 +10,8 @@ mod crowd;
 mod loads;
 #[path = "value_calls/operations.rs"]
 mod operations;
+#[path = "value_calls/overtaken.rs"]
+mod overtaken;
 #[path = "cases/script.rs"]
 #[allow(dead_code, reason = "it belongs to the cases")]
 mod script;

@@ -13,14 +13,10 @@ use std::{
 };
 
 /// What is there is worth an hour, and what is not is not kept.
-static QUOTA: Value<Option<u32>> = Value::named("quota")
-    .shared()
-    .lifetime_of(|quota: &Option<u32>| quota.map(|_| HOUR))
-    .stale_while_revalidate(HOUR);
-static STALE: Value<Option<u32>> = Value::named("stale")
-    .shared()
-    .lifetime_of(|quota: &Option<u32>| quota.map(|_| HOUR))
-    .stale_if_error(HOUR);
+static QUOTA: Value<Option<u32>> =
+    Value::named("quota").shared().lifetime_of(|quota: &Option<u32>| quota.map(|_| HOUR)).stale_while_revalidate(HOUR);
+static STALE: Value<Option<u32>> =
+    Value::named("stale").shared().lifetime_of(|quota: &Option<u32>| quota.map(|_| HOUR)).stale_if_error(HOUR);
 static TEXT: Value<String> = Value::named("text").fresh_for(HOUR).shared();
 
 /// A store that others could share.

@@ -5,7 +5,7 @@ use super::{
     call::{Site, ValueCall, find, held, use_of},
 };
 use crate::{
-    cache::{Asking, Cache, Facts, FillLead, Filling, FlightKey, HandOver, Joined, Landing, Over},
+    cache::{Asking, Cache, Facts, FillFlight, FillLead, Filling, FlightKey, HandOver, Joined, Landing, Over},
     clock::Moment,
     entry::{BACK_OFF, Entry},
     key::KeyBuf,
@@ -190,12 +190,12 @@ async fn wait<T: Send + Sync + 'static>(site: &Site, kind: &Kind<T>) -> Result<A
     let footprint = || site.footprint.clone();
     let asking =
         Asking { bytes: site.key.as_bytes(), footprint: &footprint, wait_limit: kind.wait_limit, may_lead: true };
-    let mut left = None;
-    for _ in 0..2 {
+    let (mut left, mut late) = (None, false);
+    for _ in 0..ROUNDS {
         if kind.wait_limit.is_zero() {
             break;
         }
-        let refused = |flight: &crate::cache::FillFlight| left.as_ref().is_some_and(|left| Arc::ptr_eq(left, flight));
+        let refused = |flight: &FillFlight| left.as_ref().is_some_and(|left| Arc::ptr_eq(left, flight));
         let mut wait = match site.cache.join_fill(&key, &asking, refused) {
             None => break,
             Some(Joined::Leads(lead)) => return Err(Some(lead)),
@@ -203,20 +203,30 @@ async fn wait<T: Send + Sync + 'static>(site: &Site, kind: &Kind<T>) -> Result<A
         };
         let flight = Arc::clone(wait.flight());
         match timer::within(kind.wait_limit, &mut wait).await {
-            Some(Ok(landing)) => {
-                let entry = landing.head();
-                let live = site.cache.is_live(site.key.as_bytes(), entry);
-                return held(entry).filter(|_| live).ok_or(None);
-            }
+            Some(Ok(landing)) if may_have(site, landing.head()) => return held(landing.head()).ok_or(None),
+            // One of those who have to load it again does so, and the rest wait for that.
+            Some(Ok(_)) => left = Some(flight),
             Some(Err(_)) => break,
             None => {
                 site.cache.counters().waits_too_long.fetch_add(1, Ordering::Relaxed);
-                left = Some(flight);
+                if late {
+                    break;
+                }
+                (left, late) = (Some(flight), true);
             }
         }
     }
     Err(None)
 }
+
+/// Whether no record from before it was asked for selects what another has loaded. What it is known by here was looked at
+/// when its flight was joined; it may have more tags.
+fn may_have(site: &Site, entry: &Entry) -> bool {
+    site.cache.ledger().is_untouched_beside(entry.claim(site.key.as_bytes()), &site.footprint)
+}
+
+/// So many flights are waited for, before it is loaded alone.
+const ROUNDS: usize = 4;
 
 /// Loads, and keeps what comes.
 async fn fill<T, E, F, L>(site: Site, kind: Kind<T>, load: L, lead: Option<FillLead>) -> Result<Arc<T>, E>
