@@ -3,6 +3,8 @@
 
 #[path = "behind/mod.rs"]
 mod behind;
+#[path = "dependencies/closures.rs"]
+mod closures;
 #[path = "cases/crowd.rs"]
 #[allow(dead_code, reason = "it belongs to the cases")]
 mod crowd;

@@ -37,7 +37,7 @@ pub struct Changing {
     changed: Changed,
 }
 
-/// Changes that belong together, such as those of a transaction: told all at once, or not at all.
+/// Changes that belong together, such as those of a transaction: told together, or not at all.
 ///
 /// ```
 /// # use larder::Cache;
@@ -91,6 +91,9 @@ pub struct Schedule(watch::Sender<bool>);
 impl Cache {
     /// Tells that something has changed, mostly a model of the application: all that depends on it is invalid, by
     /// [`Policy::depends_on`](crate::Policy::depends_on) and by the [`Dependencies`] of the cache.
+    ///
+    /// What depends on it by name or by tag is invalid as soon as this is awaited, whether or not anyone waits for the end. What
+    /// closures select follows when they are done, in the background if nobody waits any more.
     ///
     /// ```
     /// # use larder::Cache;
@@ -192,16 +195,6 @@ impl Cache {
         });
         Ok(Schedule(stop))
     }
-
-    async fn tell(&self, changes: &[Changed]) -> Result<Invalidated, InvalidateError> {
-        let mut selectors = Vec::new();
-        for changed in changes {
-            selectors.extend(self.0.dependencies.selectors_of(changed).await);
-        }
-        // Nothing is awaited from here on: resources go by all the names that they have by now. What one closure says
-        // wrongly keeps nothing else from being told.
-        self.carry_out(&selectors).await
-    }
 }
 
 impl Changing {
@@ -241,7 +234,8 @@ impl Changes {
         OneChange(&mut self.all[place])
     }
 
-    /// Tells all that was collected, as one record.
+    /// Tells all that was collected, as one record. What closures select that take their time follows as another: that goes on
+    /// in the background if nobody waits for it any more.
     ///
     /// # Errors
     ///

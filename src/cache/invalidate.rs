@@ -65,6 +65,14 @@ impl Invalidated {
     }
 }
 
+impl Invalidated {
+    /// What two have hit that belong together.
+    pub(super) fn and(self, other: Self) -> Self {
+        let entries = [self.entries, other.entries].into_iter().flatten();
+        Self { entries: entries.reduce(u64::saturating_add) }
+    }
+}
+
 impl Cache {
     /// Makes sure that nothing stored until now, and nothing on its way, is served for what the selector selects.
     ///
@@ -183,16 +191,26 @@ impl Cache {
     /// Invalidates what these selectors say, and counts what it hits if one of them asks for that. Waits until it is in the
     /// log.
     pub(super) async fn carry_out(&self, selectors: &[Selector]) -> Result<Invalidated, InvalidateError> {
+        // Before anything is waited for: whoever gives up meanwhile has invalidated all the same.
+        let begun = self.begin(selectors)?;
+        self.finish(begun).await
+    }
+
+    /// Invalidates what these selectors say, as far as that goes without waiting.
+    pub(super) fn begin(&self, selectors: &[Selector]) -> Result<Begun, InvalidateError> {
         let counted = selectors.iter().any(|selector| selector.counted);
         let batch = counted.then(|| self.batch(selectors).0);
-        let here = batch.as_ref().map(|batch| self.hits(batch).entries);
-        // Before anything is waited for: whoever gives up meanwhile has invalidated all the same.
-        let receipt = self.append(selectors)?;
-        let entries = match (here, batch) {
-            (Some(here), Some(batch)) => Some(here.max(self.count_in_stores(&batch).await.entries)),
-            _ => None,
+        let hits = batch.map(|batch| (self.hits(&batch).entries, batch));
+        Ok(Begun { hits, receipt: self.append(selectors)? })
+    }
+
+    /// Waits until it is in the log, and tells what it has hit.
+    pub(super) async fn finish(&self, begun: Begun) -> Result<Invalidated, InvalidateError> {
+        let entries = match begun.hits {
+            Some((here, batch)) => Some(here.max(self.count_in_stores(&batch).await.entries)),
+            None => None,
         };
-        if let Some(receipt) = receipt {
+        if let Some(receipt) = begun.receipt {
             confirmed(receipt).await?;
         }
         Ok(Invalidated { entries })
@@ -223,6 +241,13 @@ impl Cache {
         });
         preview
     }
+}
+
+/// An invalidation that is applied here.
+pub(super) struct Begun {
+    /// What it has hit in memory, and what it says, if that is to be counted.
+    hits: Option<(u64, Batch)>,
+    receipt: Option<Receipt>,
 }
 
 /// Waits until a record is in the shared log.

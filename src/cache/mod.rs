@@ -40,6 +40,7 @@ mod stored;
 mod sweep;
 mod table;
 mod tape;
+mod tell;
 mod tiers;
 mod uncacheable;
 mod uses;

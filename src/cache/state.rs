@@ -1,7 +1,7 @@
 //! How a cache is: what an operator wants to see first.
 
 use super::{Cache, page::Page};
-use crate::invalidation::{Changed, InvalidateError, Selector};
+use crate::invalidation::{InvalidateError, Selector};
 use std::{
     sync::{Arc, PoisonError},
     time::Duration,
@@ -69,11 +69,6 @@ impl Cache {
     pub(crate) fn held_of(&self, tenant: &str) -> (u64, u64) {
         let part = self.holdings().tenants.get(tenant).copied().unwrap_or_default();
         (part.entries, part.bytes)
-    }
-
-    /// All that depends on something that has changed.
-    pub(crate) async fn depending_on(&self, changed: &Changed) -> Vec<Selector> {
-        self.0.dependencies.selectors_of(changed).await
     }
 
     /// Invalidates all of these, as one record. What is wrong with one of them keeps nothing else from being

@@ -122,7 +122,8 @@ impl Dependencies {
     }
 
     /// When `name` changes, what these select is invalid. Selectors that are not narrowed are narrowed to the tenant of the
-    /// change, and to what is nobody's.
+    /// change, and to what is nobody's. A closure that panics, or takes longer than 30 seconds, selects everything, narrowed
+    /// likewise. Up to 16 run at once.
     pub fn selectors<F>(
         self,
         name: impl Into<Cow<'static, str>>,
@@ -169,11 +170,11 @@ impl Dependencies {
         None
     }
 
-    /// All that is invalid after this change, directly and through other names.
-    pub(crate) async fn selectors_of(&self, changed: &Changed) -> Vec<Selector> {
+    /// What is known to be invalid after this change, directly and through other names, and the closures that know of more.
+    pub(crate) fn known_of(&self, changed: &Changed) -> (Vec<Selector>, Vec<Asked>) {
         let mut seen = BTreeSet::from([changed.name.clone()]);
         let mut waiting = VecDeque::from([changed.clone()]);
-        let mut selectors = Vec::new();
+        let (mut selectors, mut asked) = (Vec::new(), Vec::new());
         while let Some(changed) = waiting.pop_front() {
             let tenant = changed.tenant.as_deref();
             selectors.extend(Selector::name(&*changed.name).narrowed_to(tenant));
@@ -188,20 +189,36 @@ impl Dependencies {
                     }
                     Dependent::Name(_) => {}
                     Dependent::Selectors(closure) => {
-                        let more = caught(|| closure(changed.clone())).await.unwrap_or_else(|| {
-                            let name = changed.name();
-                            tracing::warn!(
-                                target: "larder::invalidate", name,
-                                "a closure of the dependencies panicked: nobody knows what it would have selected, so everything is"
-                            );
-                            vec![Selector::everything()]
-                        });
-                        selectors.extend(more.into_iter().flat_map(|selector| selector.narrowed_to(tenant)));
+                        asked.push(Asked { closure: Arc::clone(closure), changed: changed.clone() });
                     }
                 }
             }
         }
-        selectors
+        (selectors, asked)
+    }
+}
+
+/// A closure that is asked what has to go.
+pub(crate) struct Asked {
+    closure: SelectorsOf,
+    changed: Changed,
+}
+
+impl Asked {
+    /// The name that has changed.
+    pub(crate) fn name(&self) -> &str {
+        self.changed.name()
+    }
+
+    /// What it selects; nothing is known of that if it panics.
+    pub(crate) async fn selectors(&self) -> Option<Vec<Selector>> {
+        let said = caught(|| (self.closure)(self.changed.clone())).await?;
+        Some(said.into_iter().flat_map(|selector| selector.narrowed_to(self.changed.tenant())).collect())
+    }
+
+    /// What has to go where nobody knows what it would have selected.
+    pub(crate) fn everything(&self) -> Vec<Selector> {
+        Selector::everything().narrowed_to(self.changed.tenant())
     }
 }
 
@@ -298,12 +315,9 @@ mod tests {
     use super::*;
 
     fn selectors(dependencies: &Dependencies, changed: &Changed) -> Vec<Selector> {
-        let mut future = Box::pin(dependencies.selectors_of(changed));
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        match future.as_mut().poll(&mut cx) {
-            Poll::Ready(selectors) => selectors,
-            Poll::Pending => panic!("nothing here waits"),
-        }
+        let (known, asked) = dependencies.known_of(changed);
+        assert!(asked.is_empty());
+        known
     }
 
     #[test]

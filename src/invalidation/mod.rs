@@ -19,6 +19,7 @@ mod tags;
 mod tests;
 pub(crate) mod wire;
 
+pub(crate) use dependencies::Asked;
 pub use dependencies::{ChangeKind, Changed, Dependencies};
 pub use error::InvalidateError;
 pub(crate) use ledger::{Batch, Checked, Claim, Culprits, Force, Ledger, Limits, Seq, Standing};
