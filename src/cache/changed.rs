@@ -10,6 +10,7 @@ use std::{
     borrow::Cow,
     fmt,
     future::{Future, IntoFuture},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     slice,
     time::{Duration, SystemTime},
@@ -142,7 +143,8 @@ impl Cache {
         self.invalidate_at(move |now| now.checked_add(period), selector)
     }
 
-    /// Invalidates at certain moments: the closure tells the next one after the one it is given, or that there is none.
+    /// Invalidates at certain moments: the closure tells the next one after the one it is given, or that there is none. While
+    /// it panics nobody knows which moment is the next: it is invalidated each minute, until the closure tells again.
     ///
     /// ```
     /// # use larder::{Cache, Selector, daily_at, UtcOffset};
@@ -171,7 +173,7 @@ impl Cache {
         let start = SystemTime::from(self.now());
         tokio::spawn(async move {
             let mut last = start;
-            while let Some(moment) = next(last).filter(|moment| *moment > last) {
+            while let Some(moment) = following(&next, last).filter(|moment| *moment > last) {
                 loop {
                     let Some(inner) = cache.upgrade() else { return };
                     let left = Timestamp::from(moment).since(Cache(inner).now());
@@ -195,6 +197,17 @@ impl Cache {
         });
         Ok(Schedule(stop))
     }
+}
+
+/// The moment after this one.
+fn following(next: &impl Fn(SystemTime) -> Option<SystemTime>, last: SystemTime) -> Option<SystemTime> {
+    catch_unwind(AssertUnwindSafe(|| next(last))).unwrap_or_else(|_| {
+        tracing::warn!(
+            target: "larder::invalidate",
+            "the closure of a schedule panicked: until it tells the next moment, it is invalidated each minute"
+        );
+        last.checked_add(Duration::from_secs(60))
+    })
 }
 
 impl Changing {

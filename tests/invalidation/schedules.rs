@@ -5,7 +5,10 @@ use crate::{
     support::{HOUR, settle},
 };
 use larder::{Policy, Selector, UtcOffset, daily_at};
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::atomic::{AtomicU32, Ordering::SeqCst},
+    time::{Duration, SystemTime},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -116,4 +119,21 @@ async fn missed_moments_count_once() {
     settle().await;
     let done = shop.cache.stats().invalidations;
     assert!((1..=60).contains(&done), "{done}");
+}
+
+/// Nobody knows the next moment then: each minute is one, until the closure tells again.
+#[tokio::test(start_paused = true)]
+async fn a_closure_that_panics_does_not_end_it() {
+    let shop = shop().await;
+    let calls = AtomicU32::new(0);
+    let next = move |after: SystemTime| {
+        assert!(!(1..=2).contains(&calls.fetch_add(1, SeqCst)), "as the test wants");
+        Some(after + 100 * SECOND)
+    };
+    let schedule = shop.cache.invalidate_at(next, Selector::tag("rate")).unwrap();
+    for (secs, done) in [(90, 0), (20, 1), (40, 1), (20, 2), (60, 3), (80, 3), (30, 4)] {
+        pass(&shop, secs).await;
+        assert_eq!(shop.cache.stats().invalidations, done);
+    }
+    schedule.stop();
 }
