@@ -19,6 +19,8 @@ mod findings;
 mod mounted;
 #[path = "admin/names.rs"]
 mod names;
+#[path = "admin/purging.rs"]
+mod purging;
 #[path = "admin/tenants.rs"]
 mod tenants;
 #[path = "admin/warming.rs"]

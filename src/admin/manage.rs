@@ -115,10 +115,12 @@ impl Acting {
         let wanted = Wanted::parse(body.get("selector").unwrap_or(&Value::Null), soft, &self.access)?;
         self.note.what.clone_from(&wanted.text);
         let selectors = wanted.selectors(&cache).await;
-        let place = self.admin.heavy.clone().acquire_owned().await;
-        let found = cache.preview_all(&selectors).await.map_err(|error| Failure::impossible(error.to_string()))?;
-        drop(place);
+        let place = self.admin.heavy.clone().acquire_owned();
+        let impossible = |error: InvalidateError| Failure::impossible(error.to_string());
         if preview {
+            let place = place.await;
+            let found = cache.preview_all(&selectors).await.map_err(impossible)?;
+            drop(place);
             return Ok(Answer::json(&json!({
                 "cache": name,
                 "preview": true,
@@ -129,8 +131,7 @@ impl Acting {
                 "complete": found.complete,
             })));
         }
-        let done = cache.invalidate_all(&selectors).await;
-        let entries = found.entries.max(found.stored_entries);
+        let (entries, done) = cache.invalidate_all(&selectors, place).await.map_err(impossible)?;
         self.note.hits = Some(entries);
         self.confirmed(done, json!({ "cache": name, "invalidated": true, "entries": entries }))
     }

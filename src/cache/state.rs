@@ -3,6 +3,7 @@
 use super::{Cache, page::Page};
 use crate::invalidation::{InvalidateError, Selector};
 use std::{
+    future::Future,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -71,9 +72,23 @@ impl Cache {
         (part.entries, part.bytes)
     }
 
-    /// Invalidates all of these, as one record. What is wrong with one of them keeps nothing else from being
-    /// invalidated.
-    pub(crate) async fn invalidate_all(&self, selectors: &[Selector]) -> Result<(), InvalidateError> {
-        self.carry_out(selectors).await.map(drop)
+    /// Invalidates all of these, as one record, and tells how many entries that has hit, and whether it is in the log. What
+    /// stores hold is counted afterwards, within such a `place`: nothing waits for that but the count.
+    pub(crate) async fn invalidate_all<P>(
+        &self,
+        selectors: &[Selector],
+        place: impl Future<Output = P>,
+    ) -> Result<(u64, Result<(), InvalidateError>), InvalidateError> {
+        let (batch, sound) = self.batch(selectors);
+        sound?;
+        let batch = Arc::new(batch);
+        // Afterwards memory has nothing left to be counted.
+        let (cache, hit) = (self.clone(), Arc::clone(&batch));
+        let here = crate::timer::aside(move || cache.hits(&hit).entries).await.unwrap_or_default();
+        let begun = self.begin(selectors)?;
+        let place = place.await;
+        let stored = self.count_in_stores(&batch).await.entries;
+        drop(place);
+        Ok((here.max(stored), self.finish(begun).await.map(drop)))
     }
 }
