@@ -1,7 +1,7 @@
 //! Looking up, putting, removing, one by one and many at once; whose a value is; what it is called.
 
 use crate::{
-    Loader, Never, cache, idle,
+    Loader, Never, SECOND, cache, idle,
     support::{HOUR, MINUTE},
 };
 use axum::body::Body;
@@ -10,7 +10,10 @@ use larder::{Cache, Identity, Selector, StatsLayer, Value};
 use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -321,5 +324,43 @@ async fn what_a_request_does_with_values_is_told() {
             ["x-cache-hits", "x-cache-misses", "x-cache-sets"].map(|name| response.headers()[name].to_str().unwrap());
         assert_eq!(told, counts, "{path}");
         assert!(!response.headers().contains_key("x-cache"), "no layer took part");
+    }
+}
+
+/// All of those that cannot be loaded have to be there: one that is not would be taken for one that does not exist.
+#[tokio::test]
+async fn what_is_stale_stands_in_for_many_that_cannot_be_loaded() {
+    static STRICT: Value<u32> = Value::named("strict").fresh_for(MINUTE).shared();
+    static LENIENT: Value<u32> = Value::named("lenient").fresh_for(MINUTE).stale_if_error(MINUTE).shared();
+    for (value, after, ids, served) in [
+        (&LENIENT, MINUTE, vec![1, 2], true),
+        (&LENIENT, MINUTE, vec![1, 2, 3], false),
+        (&LENIENT, 2 * MINUTE, vec![1], false),
+        (&STRICT, MINUTE, vec![1], false),
+    ] {
+        let (cache, clock) = cache();
+        cache.value(value).put_many("id", [(1, 10), (2, 20)]);
+        clock.advance(after);
+        let tries = Arc::new(AtomicU32::new(0));
+        let ask = || {
+            cache.value(value).load_many("id", ids.clone(), |_| async {
+                tries.fetch_add(1, SeqCst);
+                Err::<HashMap<_, _>, _>("down")
+            })
+        };
+        for _ in 0..3 {
+            match ask().await {
+                Ok(all) => assert!(served && *all[&1] == 10 && *all[&2] == 20 && all.len() == 2),
+                Err(error) => assert!(!served && error == "down", "{ids:?}"),
+            }
+        }
+        assert_eq!(tries.load(SeqCst), if served { 1 } else { 3 }, "they are left alone for a while");
+        assert!(cache.value(value).get_many("id", ids.clone()).await.is_empty(), "they are not fresh");
+        cache.value(value).remove_many("id", [1]);
+        assert!(ask().await.is_err(), "what is removed stands in for nothing");
+        clock.advance(31 * SECOND);
+        let load = |ids: Vec<u32>| async { Never::Ok(ids.into_iter().map(|id| (id, 7)).collect()) };
+        assert_eq!(*cache.value(value).load_many("id", ids.clone(), load).await.unwrap()[&1], 7);
+        idle(&cache);
     }
 }

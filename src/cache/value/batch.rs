@@ -1,7 +1,16 @@
 //! Many values of one kind, told apart by one parameter.
 
-use super::call::{Site, ValueCall, fresh, use_of};
-use crate::{outcome::Outcome, timer};
+use super::{
+    call::{Began, Site, ValueCall, find, fresh, held, use_of},
+    load::may_stand_in,
+};
+use crate::{
+    cache::Cache,
+    entry::{BACK_OFF, Entry},
+    key::KeyBuf,
+    outcome::Outcome,
+    timer,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::HashMap, fmt, future::Future, hash::Hash, sync::Arc};
 
@@ -23,14 +32,16 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
     where
         K: fmt::Display + Eq + Hash,
     {
-        self.find_many(param, ids).await.0
+        self.find_many(param, ids, false).await.0
     }
 
-    /// Those that are kept and fresh, and the rest in their order, each once, with where they are kept if they may be.
+    /// Those that are kept and fresh, and the rest in their order, each once, with where they are kept if they may be. To be
+    /// `loaded`, those are left alone for which loading has failed a moment ago.
     async fn find_many<K>(
         &self,
         param: &'static str,
         ids: impl IntoIterator<Item = K>,
+        loaded: bool,
     ) -> (HashMap<K, Arc<T>>, Vec<(K, Option<Site>)>)
     where
         K: fmt::Display + Eq + Hash,
@@ -39,9 +50,11 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
         for id in ids {
             let one = self.of(param, &id);
             let key = one.key().ok();
-            match key.as_ref().and_then(|key| fresh(self.cache, key)) {
-                Some((entry, value)) => {
-                    use_of(&self.tally, &entry, Outcome::Hit);
+            let stand_in = |key| stale(self.cache, key, |entry| loaded && may_stand_in(entry, self.cache.now()));
+            let hit = key.as_ref().and_then(|key| fresh(self.cache, key)).map(|found| (Outcome::Hit, found));
+            match hit.or_else(|| Some((Outcome::Stale, stand_in(key.as_ref()?)?))) {
+                Some((outcome, (entry, value))) => {
+                    use_of(&self.tally, &entry, outcome);
                     all.insert(id, value);
                 }
                 None if rest.iter().any(|(other, _)| *other == id) => drop(self.tally.count(Outcome::Miss)),
@@ -76,6 +89,10 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
 
     /// Those that are kept, and the rest from one load of all that are missing. What the load does not bring is not there.
     ///
+    /// Unlike [`get_or_load`](Self::get_or_load), it shares no loads: who asks for the same at the same time loads it too. If
+    /// this is dropped, so is its load. What is stale is loaded anew, also within the window of
+    /// [`stale_while_revalidate`](crate::Value::stale_while_revalidate).
+    ///
     /// ```
     /// # use larder::{Cache, Value};
     /// # use std::{collections::HashMap, time::Duration};
@@ -91,7 +108,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
     ///
     /// # Errors
     ///
-    /// That of loading.
+    /// That of loading, unless [`stale_if_error`](crate::Value::stale_if_error) allows what is kept of all that are missing.
     pub async fn load_many<K, E, F>(
         self,
         param: &'static str,
@@ -102,7 +119,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
         K: fmt::Display + Eq + Hash + Clone,
         F: Future<Output = Result<HashMap<K, T>, E>>,
     {
-        let (mut all, missing) = self.find_many(param, ids).await;
+        let (mut all, missing) = self.find_many(param, ids, true).await;
         if missing.is_empty() {
             return Ok(all);
         }
@@ -113,7 +130,14 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
             ids.push(id.clone());
             began.insert(id, site.map(begin));
         }
-        for (id, value) in load(ids).await? {
+        let loaded = match load(ids).await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                all.extend(self.stand_ins(&began).ok_or(error)?);
+                return Ok(all);
+            }
+        };
+        for (id, value) in loaded {
             let value = Arc::new(value);
             if let Some(Some((began, site))) = began.get(&id) {
                 self.value.kind.keep_loaded(site, *began, &value);
@@ -121,6 +145,25 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
             all.insert(id, value);
         }
         Ok(all)
+    }
+
+    /// What is kept of all of these, if it may be used where loading has failed.
+    fn stand_ins<K>(&self, missing: &HashMap<K, Option<(Began, Site)>>) -> Option<Vec<(K, Arc<T>)>>
+    where
+        K: Eq + Hash + Clone,
+    {
+        let now = self.cache.now();
+        let allows = |entry: &Entry| entry.lifespan().allows_error(None, now);
+        let one = |(id, site): (&K, &Option<(Began, Site)>)| {
+            let (entry, value) = stale(self.cache, &site.as_ref()?.1.key, allows)?;
+            Some((entry, (id.clone(), value)))
+        };
+        let found: Vec<_> = missing.iter().map(one).collect::<Option<_>>()?;
+        let stand_in = |(entry, found): (Arc<Entry>, _)| {
+            entry.refresh.shut_if_idle(now.saturating_add(BACK_OFF));
+            found
+        };
+        Some(found.into_iter().map(stand_in).collect())
     }
 
     /// Keeps many, each as [`put`](Self::put) does.
@@ -147,4 +190,15 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'_, T> {
             sites.iter().for_each(Site::drop_from_memory);
         }
     }
+}
+
+/// What is kept in memory, if this allows its use.
+fn stale<T: Send + Sync + 'static>(
+    cache: &Cache,
+    key: &KeyBuf,
+    allows: impl Fn(&Entry) -> bool,
+) -> Option<(Arc<Entry>, Arc<T>)> {
+    let entry = find(cache, key).filter(|entry| allows(entry))?;
+    let value = held(&entry)?;
+    Some((entry, value))
 }

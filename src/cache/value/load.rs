@@ -157,7 +157,7 @@ fn is_to_be_warmed(entry: &Entry, now: Timestamp) -> bool {
 }
 
 /// Loading has failed a moment ago, and what is kept may be used meanwhile.
-fn may_stand_in(entry: &Entry, now: Timestamp) -> bool {
+pub(super) fn may_stand_in(entry: &Entry, now: Timestamp) -> bool {
     entry.refresh.is_shut(now) && entry.lifespan().allows_error(None, now)
 }
 
