@@ -180,3 +180,18 @@ async fn many_are_removed_and_nothing_else() {
     a.cache.invalidate(Selector::tag("other")).await.unwrap();
     assert_eq!(b.get("/kept").await, kept);
 }
+
+/// A newer one that is not kept ends the one before, for all.
+#[tokio::test]
+async fn what_is_not_kept_ends_what_the_others_have() {
+    static QUOTA: Value<Option<u32>> =
+        Value::named("quota").shared().lifetime_of(|quota: &Option<u32>| quota.map(|_| HOUR));
+    let server = Server::standalone().await;
+    let (a, b) = Setup::new(server.url(), tagged()).two().await;
+    a.cache.value(&QUOTA).put(Some(5));
+    a.written().await;
+    assert_eq!(b.cache.value(&QUOTA).get().await.as_deref(), Some(&Some(5)));
+    a.cache.value(&QUOTA).put(None);
+    assert!(a.cache.value(&QUOTA).get().await.is_none());
+    until("it is gone", async || b.cache.value(&QUOTA).get().await.is_none()).await;
+}
