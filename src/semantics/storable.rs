@@ -2,8 +2,8 @@
 //!
 //! A response is stored if all of the following hold, tried in this order; the first that fails is the [`Refusal`].
 //!
-//! 1. Its status is final, and does not answer a condition, a range or a negotiation of one request (206, 304, 406, 412,
-//!    416); with `must-understand`, it is one that this crate implements.
+//! 1. Its status is final, and does not answer one request (206, 304, 406, 412, 416; 428, 429, 431 and 511 by RFC 6585);
+//!    with `must-understand`, it is one that this crate implements.
 //! 2. Every directive that governs it can be read, and none is `no-store`, or, in a cache that several users share,
 //!    `private`.
 //! 3. It has no `Set-Cookie`, unless the rules say to strip or to keep it.
@@ -183,7 +183,8 @@ pub struct Storable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// 1xx, 206 or 304: no complete response (RFC 9111 §3). 406, 412 or 416: the answer to one request's own wishes.
+    /// 1xx, 206 or 304: no complete response (RFC 9111 §3). 406, 412 or 416: the answer to one request's own wishes. 428,
+    /// 429, 431 or 511: never to be stored (RFC 6585).
     Status,
     /// `must-understand` with a status that this crate does not implement (§5.2.2.3).
     MustUnderstand,
@@ -336,8 +337,8 @@ pub fn never_stale(directives: &ResponseDirectives) -> bool {
     directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some() || directives.no_cache
 }
 
-/// Whether a status answers a condition, a range or a negotiation of one request: no other has a use for it, whatever it
-/// says of its freshness.
+/// Whether a status answers one request only: its condition, its range, its negotiation, or how much its client asks. No
+/// other has a use for it, whatever it says of its freshness; RFC 6585 forbids to store 428, 429, 431 and 511.
 ///
 /// ```
 /// use http::StatusCode;
@@ -347,20 +348,24 @@ pub fn never_stale(directives: &ResponseDirectives) -> bool {
 /// assert!(!answers_one_request(StatusCode::NOT_FOUND));
 /// ```
 pub fn answers_one_request(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 206 | 304 | 406 | 412 | 416)
+    matches!(status.as_u16(), 206 | 304 | 406 | 412 | 416 | 428 | 429 | 431 | 511)
 }
 
-/// Whether a failure with this status leaves a stored response alone that may still be used stale.
+/// Whether a failure with this status leaves a stored response alone that may still be used: the server is in trouble, or
+/// did not like the request, and neither says anything of the resource.
 ///
 /// ```
 /// use http::StatusCode;
 /// use larder::semantics::storable::is_passing_trouble;
 ///
 /// assert!(is_passing_trouble(StatusCode::SERVICE_UNAVAILABLE));
+/// assert!(is_passing_trouble(StatusCode::BAD_REQUEST)); // the next request may be a better one
 /// assert!(!is_passing_trouble(StatusCode::GONE)); // it takes the place of what was stored
 /// ```
 pub fn is_passing_trouble(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status.as_u16(), 408 | 413 | 429 | 431)
+    let of_the_request =
+        matches!(status.as_u16(), 400 | 407 | 408 | 411 | 413 | 414 | 415 | 417 | 421 | 425 | 426 | 428 | 429 | 431);
+    status.is_server_error() || of_the_request
 }
 
 /// Statuses whose caching behaviour this crate implements, for `must-understand`.

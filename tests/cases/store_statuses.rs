@@ -4,9 +4,9 @@ use crate::support::{App, HOUR, Inner, MINUTE, Reply, head, plain};
 use http::{Request, StatusCode};
 use larder::{Policy, assert_hit, assert_miss, assert_stale};
 
-const NEVER_BY_DEFAULT: [u16; 39] = [
+const NEVER_BY_DEFAULT: [u16; 40] = [
     101, 201, 202, 205, 206, 207, 226, 299, 302, 303, 304, 307, 399, 400, 401, 402, 403, 405, 406, 407, 408, 409, 412,
-    413, 414, 415, 416, 418, 421, 425, 426, 428, 429, 431, 451, 499, 500, 503, 599,
+    413, 414, 415, 416, 418, 421, 425, 426, 428, 429, 431, 451, 499, 500, 503, 511, 599,
 ];
 
 #[tokio::test]
@@ -31,8 +31,8 @@ async fn o_04_statuses_not_covered_by_the_default_lifetime() {
     }
 }
 
-/// With explicit freshness any final status but 206, 304, and those that answer a condition, a range or a negotiation of
-/// one client; with `must-understand` none that we do not implement.
+/// With explicit freshness any final status but 206, 304, those that answer a condition, a range or a negotiation of one
+/// client, and those that RFC 6585 forbids to store; with `must-understand` none that we do not implement.
 #[tokio::test]
 async fn o_04_explicit_freshness() {
     for status in NEVER_BY_DEFAULT {
@@ -42,8 +42,9 @@ async fn o_04_explicit_freshness() {
             app.get("/x").await;
             app.calls() == 1
         };
-        let partial = matches!(status, 101 | 206 | 304 | 406 | 412 | 416);
-        assert_eq!(stored("max-age=60").await, !partial, "{status}");
+        let never = matches!(status, 101 | 206 | 304 | 406 | 412 | 416 | 428 | 429 | 431 | 511);
+        assert_eq!(stored("max-age=60").await, !never, "{status}");
+        assert_eq!(stored("public, s-maxage=60").await, !never, "{status}");
         if matches!(status, 299 | 399 | 418 | 499 | 599 | 206 | 304 | 101) {
             assert!(!stored("max-age=60, must-understand").await, "{status}");
             assert!(!stored("max-age=60, must-understand, no-store").await, "{status}");
@@ -67,10 +68,14 @@ async fn o_04_must_understand_lifts_no_store_where_we_do() {
     }
 }
 
-/// An error that says it is fresh is stored, but not in the place of something that is still of use.
+/// What the server or the request has to blame itself for, not the resource.
+const TROUBLE: [u16; 20] =
+    [400, 407, 408, 411, 413, 414, 415, 417, 421, 425, 426, 428, 429, 431, 500, 502, 503, 504, 511, 599];
+
+/// An error that says it is fresh is not put in the place of something that is still of use.
 #[tokio::test]
 async fn o_04_trouble_displaces_nothing_that_is_usable_stale() {
-    for status in [500, 502, 503, 504, 599, 408, 413, 429, 431] {
+    for status in TROUBLE {
         for lines in [None, Some("max-age=600"), Some("no-store"), Some("public, s-maxage=600"), Some("private")] {
             let inner = Inner::by(move |call| match (call.number, lines) {
                 (1, _) => Reply::ok("good").cc("max-age=60"),
@@ -94,7 +99,7 @@ async fn o_04_trouble_displaces_nothing_that_is_usable_stale() {
 /// The same while it is only usable as long as it is refreshed: the refresh finds trouble that says it is fresh.
 #[tokio::test]
 async fn o_04_trouble_displaces_nothing_within_stale_while_revalidate() {
-    for status in [500, 503, 599, 429, 408] {
+    for status in TROUBLE {
         let inner = Inner::by(move |call| match call.number {
             1 => Reply::ok("good").cc("max-age=60"),
             _ => Reply::status(status, "bad").cc("max-age=600"),
@@ -114,7 +119,7 @@ async fn o_04_trouble_displaces_nothing_within_stale_while_revalidate() {
 #[tokio::test]
 async fn o_04_trouble_displaces_nothing_that_is_fresh() {
     for fresh in ["max-age=600", "s-maxage=600", "max-age=600, must-revalidate"] {
-        for status in [500, 503, 429] {
+        for status in TROUBLE {
             let inner = Inner::by(move |call| match call.number {
                 1 => Reply::ok("good").cc(fresh),
                 _ => Reply::status(status, "bad").cc("max-age=6000"),
@@ -126,6 +131,50 @@ async fn o_04_trouble_displaces_nothing_that_is_fresh() {
             let got = app.get("/x").await;
             assert_eq!((got.outcome(), got.text()), ("hit", "good"), "{status} {fresh}");
         }
+    }
+}
+
+/// A header that the service refuses (CPDoS) costs the one who sent it an error, and nobody else anything: what is stored
+/// stays, and where nothing is, the next answer is kept.
+#[tokio::test]
+async fn o_04_a_refused_request_is_no_news_of_the_resource() {
+    for status in TROUBLE {
+        for says in ["", "no-store", "max-age=600"] {
+            let inner = Inner::by(move |call| {
+                if call.has("x-oversized") { Reply::status(status, "bad").cc(says) } else { Reply::ok("good") }
+            });
+            let app = App::new(Policy::fresh_for(MINUTE).stale_while_revalidate(HOUR).stale_if_error(HOUR), inner);
+            let attack = || Request::get("/x").header("x-oversized", "1");
+            app.get("/x").await;
+            app.advance(61);
+            assert_eq!(app.send(attack()).await.text(), "good");
+            crate::support::until("a refresh", || app.stats().refreshes == 1).await;
+            assert_eq!(app.calls(), 2);
+            assert_eq!(app.get("/x").await.text(), "good", "{status} {says}");
+            if says != "max-age=600" {
+                app.send(Request::get("/y").header("x-oversized", "1")).await;
+                assert_eq!(app.get("/y").await.text(), "good", "{status} {says}");
+                assert_hit!(app.get("/y").await);
+            }
+        }
+    }
+}
+
+/// Other refusals speak of the resource: they end what is stored.
+#[tokio::test]
+async fn o_04_other_refusals_end_the_stored_one() {
+    for status in [401, 402, 403, 404, 405, 409, 410, 418, 422, 451] {
+        let inner = Inner::by(move |call| match call.number {
+            1 => Reply::ok("old").cc("max-age=60"),
+            2 => Reply::status(status, "new").cc("no-store"),
+            _ => Reply::down(),
+        });
+        let app = App::new(Policy::from_response().stale_if_error(HOUR), inner);
+        app.get("/x").await;
+        app.advance(61);
+        assert_eq!(app.get("/x").await.text(), "new");
+        app.advance(31);
+        assert!(app.ask(plain(Request::get("/x"))).await.is_err(), "{status}");
     }
 }
 

@@ -22,7 +22,7 @@ fn a_default_lifetime_covers_the_statuses_that_describe_the_resource() {
     let covered = [200, 203, 204, 300, 301, 308, 404, 410];
     for status in 200..600 {
         let expected = match status {
-            206 | 304 | 406 | 412 | 416 => Err(Refusal::Status),
+            206 | 304 | 406 | 412 | 416 | 428 | 429 | 431 | 511 => Err(Refusal::Status),
             _ if covered.contains(&status) => Ok(60),
             _ => Err(Refusal::NoLifetime),
         };
@@ -33,7 +33,7 @@ fn a_default_lifetime_covers_the_statuses_that_describe_the_resource() {
 #[test]
 fn a_stated_lifetime_covers_every_complete_status() {
     for status in 200..600 {
-        let single = matches!(status, 206 | 304 | 406 | 412 | 416);
+        let single = matches!(status, 206 | 304 | 406 | 412 | 416 | 428 | 429 | 431 | 511);
         let expected = if single { Err(Refusal::Status) } else { Ok(5) };
         assert_eq!(verdict(status, &[("cache-control", "max-age=5")], &minute()), expected, "{status}");
     }
@@ -155,7 +155,7 @@ fn a_policy_that_overrides_sets_the_windows_it_has() {
 
 #[test]
 fn passing_trouble() {
-    let passing = [408, 413, 429, 431, 500, 502, 503, 504, 599];
+    let passing = [400, 407, 408, 411, 413, 414, 415, 417, 421, 425, 426, 428, 429, 431, 500, 503, 511, 599];
     for status in (200..600).map(|status| StatusCode::from_u16(status).unwrap()) {
         let expected = status.is_server_error() || passing.contains(&status.as_u16());
         assert_eq!(is_passing_trouble(status), expected, "{status}");
