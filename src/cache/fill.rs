@@ -349,7 +349,7 @@ impl Fill {
             Err(reason) => {
                 self.rules.tally.not_stored(reason);
                 // What is true of this request only says nothing about what the others get.
-                let own = [Refusal::Credentials, Refusal::RequestNoStore].map(NotStored::Refused).contains(&reason);
+                let own = self.asked.credentials || reason == NotStored::Refused(Refusal::RequestNoStore);
                 if !own {
                     self.remove(entry);
                 }

@@ -298,6 +298,57 @@ async fn o_03_the_anonymous_copy_is_not_for_credentials() {
     assert!(app.cache.contains("/me"));
 }
 
+/// What all share stays, whatever one user is answered: refused, personal, or gone for them.
+#[tokio::test]
+async fn o_03_what_one_user_gets_ends_nothing() {
+    let answers: [fn() -> Reply; 9] = [
+        || Reply::ok("mine").cc("private"),
+        || Reply::ok("mine").cc("no-store"),
+        || Reply::ok("mine").cc("max-age=60").with("set-cookie", "sid=B"),
+        || Reply::ok("mine").cc("max-age=60"),
+        || Reply::status(404, "none of yours"),
+        || Reply::status(401, "who").cc("no-store"),
+        || Reply::ok("mine").cc("public, max-age=60").with("vary", "*"),
+        || Reply::status(304, "").cc("private").with("etag", "\"e\""),
+        || Reply::status(304, "").cc("no-store").with("etag", "\"e\""),
+    ];
+    for said in ["max-age=60", "max-age=60, public"] {
+        for policy in [Policy::from_response(), Policy::rfc9111()] {
+            for answer in answers {
+                let inner = Inner::by(move |call| match call.number {
+                    1 => Reply::ok("for all").cc(said).with("etag", "\"e\""),
+                    2 => answer(),
+                    _ => Reply::down(),
+                });
+                let app = App::new(policy.clone().stale_if_error(HOUR), inner);
+                app.get("/x").await;
+                app.advance(61);
+                app.send(Request::get("/x").header("authorization", "B")).await;
+                assert_eq!(app.calls(), 2);
+                app.advance(31);
+                assert_eq!(app.get("/x").await.text(), "for all", "{said}");
+            }
+        }
+    }
+}
+
+/// Nor does what they are told by HEAD, unless it is for all.
+#[tokio::test]
+async fn o_03_what_one_user_is_told_by_head_ends_nothing() {
+    for (says, ends) in [("max-age=60", false), ("private", false), ("max-age=60, public", true)] {
+        let inner = Inner::by(move |call| match call.number {
+            1 => Reply::ok("for all").cc("public, max-age=60").with("etag", "\"e\""),
+            2 => Reply::ok("").cc(says).with("etag", "\"mine\""),
+            _ => Reply::down(),
+        });
+        let app = App::new(Policy::from_response().stale_if_error(HOUR), inner);
+        app.get("/x").await;
+        app.advance(61);
+        app.send(head("/x").header("authorization", "B")).await;
+        assert_eq!((app.calls(), app.cache.contains("/x")), (2, !ends), "{says}");
+    }
+}
+
 #[tokio::test]
 async fn o_03_explicit_leave_shares() {
     for line in ["public, max-age=60", "s-maxage=60", "max-age=60, must-revalidate", "PUBLIC, max-age=60"] {

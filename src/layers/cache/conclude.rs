@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     cache::{
-        Fault, FlightKey, Forwarded, Keep, Landing, Over, Recorded, RecordedHead, Verdict, is_worth_noting,
+        Facts, Fault, FlightKey, Forwarded, Keep, Landing, Over, Recorded, RecordedHead, Verdict, is_worth_noting,
         strip_own_fields,
     },
     entry::Entry,
@@ -134,7 +134,8 @@ impl Job {
         if is_worth_noting(reason) {
             cache.note_uncached(&rules.tally, || self.ask.shared.route_of(parts), reason.as_str(), before);
         }
-        if let Some(entry) = self.ask.stored.take().filter(|_| ends_the_stored(head.status, reason)) {
+        let credentials = self.ask.facts.has(Facts::CREDENTIALS);
+        if let Some(entry) = self.ask.stored.take().filter(|_| ends_the_stored(head.status, reason, credentials)) {
             self.fill.remove(&entry);
         }
         if !is_passing_trouble(head.status) && !answers_one_request(head.status) {
@@ -208,10 +209,10 @@ impl Job {
 }
 
 /// Whether an answer that is not stored itself ends the stored one: any full answer does but a passing trouble. An answer
-/// for one user's credentials says nothing about what others get.
-fn ends_the_stored(status: StatusCode, reason: NotStored) -> bool {
+/// for one user's credentials says nothing about what others get, whatever it was refused for.
+fn ends_the_stored(status: StatusCode, reason: NotStored, credentials: bool) -> bool {
     let full = !is_passing_trouble(status) && !status.is_informational() && !answers_one_request(status);
-    full && !matches!(reason, NotStored::Refused(Refusal::Credentials) | NotStored::Connection)
+    full && !credentials && reason != NotStored::Connection
 }
 
 /// The length that an answer declares: by `Content-Length`, else by the size of its body. `None` if what it says cannot

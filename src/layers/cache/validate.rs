@@ -2,11 +2,13 @@
 
 use super::{ResponseBody, job::Job, layer::Shared};
 use crate::{
-    cache::{Forwarded, Freshening, Landing, Over, answer, strip_own_fields},
+    cache::{Facts, Forwarded, Freshening, Landing, Over, answer, strip_own_fields},
     entry::Entry,
     invalidation::Tags,
     outcome::Outcome,
-    semantics::{fields::connection_nominated, validation::head_agrees},
+    semantics::{
+        fields::connection_nominated, storable::allows_credentials, targeted::governing, validation::head_agrees,
+    },
 };
 use http::{
     Response, StatusCode,
@@ -78,17 +80,19 @@ impl Job {
         let shared = Arc::clone(&self.ask.shared);
         let Shared { cache, rules, .. } = &*shared;
         let unseen = |entry: &Entry| connection_nominated(&parts.headers).any(|name| entry.nominated.contains(&name));
+        // What one user's credentials get says nothing about what others get.
+        let for_all = !self.ask.facts.has(Facts::CREDENTIALS)
+            || allows_credentials(&governing(response.headers(), &rules.store.targets).directives);
         // The service did not see what selected the stored response, if `Connection` names it.
         if response.status() == StatusCode::OK
+            && for_all
             && let Some(entry) = self.ask.stored.clone().filter(|entry| !unseen(entry))
         {
             let news = response.headers();
-            if !head_agrees(&entry.head, news, entry.body.len() as u64) {
+            if entry.status != StatusCode::OK || !head_agrees(&entry.head, news, entry.body.len() as u64) {
                 self.fill.remove(&entry);
-            } else if rules.share_with_credentials
-                || [ETAG, LAST_MODIFIED].iter().any(|name| news.contains_key(name) && entry.head.contains_key(name))
-            {
-                // Without a validator on both sides nothing was compared. The RFC freshens all the same.
+            } else if rules.share_with_credentials || [ETAG, LAST_MODIFIED].iter().any(|name| news.contains_key(name)) {
+                // Without a validator nothing was compared. The RFC freshens all the same.
                 drop(self.freshen(&entry, parts, &response));
             }
         }
