@@ -5,14 +5,16 @@ use crate::{
     entry::{Entry, number, small},
     key::KeyBuf,
     semantics::{
+        cache_control_writer::{CDN_CACHE_CONTROL, SURROGATE_CONTROL},
         date::Timestamp,
+        fields::{CONTENT_DIGEST, CONTENT_MD5, REPR_DIGEST},
         precondition::{self, Precondition},
         range::{self, Multipart, RangeAnswer, RangeLimits},
     },
 };
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
         AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
         EXPIRES, LAST_MODIFIED,
@@ -123,15 +125,31 @@ pub(crate) fn headed<B>(entry: &Entry, now: Timestamp, body: impl FnOnce() -> B)
 
 fn not_modified(entry: &Entry, now: Timestamp) -> Response<StoredBody> {
     let mut headers = head(entry, now);
-    for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE] {
+    for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_DIGEST, CONTENT_MD5] {
         headers.remove(name);
     }
     respond(StatusCode::NOT_MODIFIED, headers, StoredBody::Unsent)
 }
 
+/// What is said of a representation, and of how long it may be kept: a failure is none.
+static OF_THE_REPRESENTATION: [HeaderName; 12] = [
+    CONTENT_TYPE,
+    CONTENT_ENCODING,
+    CONTENT_LANGUAGE,
+    ETAG,
+    LAST_MODIFIED,
+    CACHE_CONTROL,
+    EXPIRES,
+    CDN_CACHE_CONTROL,
+    SURROGATE_CONTROL,
+    CONTENT_DIGEST,
+    CONTENT_MD5,
+    REPR_DIGEST,
+];
+
 fn unsatisfiable(entry: &Entry, now: Timestamp) -> Response<StoredBody> {
     let mut headers = head(entry, now);
-    for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, ETAG, LAST_MODIFIED, CACHE_CONTROL, EXPIRES] {
+    for name in &OF_THE_REPRESENTATION {
         headers.remove(name);
     }
     headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -141,6 +159,10 @@ fn unsatisfiable(entry: &Entry, now: Timestamp) -> Response<StoredBody> {
 
 fn partial(entry: &Entry, now: Timestamp, parts: &[std::ops::Range<u64>]) -> Response<StoredBody> {
     let mut headers = head(entry, now);
+    // They are of the whole content. `Repr-Digest` holds of a part too.
+    for name in [CONTENT_DIGEST, CONTENT_MD5] {
+        headers.remove(name);
+    }
     let complete = entry.body.len() as u64;
     let (length, chunks) = if let [part] = parts {
         headers.insert(CONTENT_RANGE, range::content_range(part, complete));

@@ -53,6 +53,15 @@ pub(crate) fn strip_connection_fields_but(headers: &mut HeaderMap, keep: impl Fn
     CONNECTION_FIELDS.iter().for_each(|name| drop(headers.remove(*name)));
 }
 
+/// The digest of the content of one message (RFC 9530 §2), not of the representation.
+pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+/// What came before it (RFC 2616 §14.15).
+pub(crate) const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+
+/// The digest of the whole representation (RFC 9530 §3).
+pub(crate) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+
 /// Whether a name in `Connection` is one that speaks of the connection itself.
 pub(crate) fn is_of_the_connection(name: &HeaderName) -> bool {
     matches!(

@@ -2,7 +2,7 @@
 
 use super::{
     date::{Timestamp, http_date},
-    fields::{strip_connection_fields, takes_back_meaning},
+    fields::{CONTENT_DIGEST, CONTENT_MD5, strip_connection_fields, takes_back_meaning},
     validator::{self, EntityTag},
 };
 use http::{
@@ -63,7 +63,8 @@ pub fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) {
 /// The stored head, freshened by a 304 that arrived at `received` (§4.3.4, §3.2).
 ///
 /// Every field of the answer replaces the stored one, but for those that describe the stored bytes or the exchange:
-/// `Content-Length`, `Content-Encoding`, `Content-Range`, `Set-Cookie` and the fields of the connection.
+/// `Content-Length`, `Content-Encoding`, `Content-Range`, `Content-Digest`, `Content-MD5`, `Set-Cookie` and the fields of
+/// the connection.
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, DATE}};
@@ -84,7 +85,7 @@ pub fn freshen(stored: &HeaderMap, answer: &HeaderMap, received: Timestamp) -> F
     }
     let mut news = answer.clone();
     strip_connection_fields(&mut news);
-    for name in [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE, SET_COOKIE] {
+    for name in [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_DIGEST, CONTENT_MD5, SET_COOKIE] {
         news.remove(name);
     }
     // A response without a date gets that of its arrival (RFC 9110 §6.6.1); the stored age is that of another answer.
@@ -100,7 +101,8 @@ pub fn freshen(stored: &HeaderMap, answer: &HeaderMap, received: Timestamp) -> F
     Freshened::Head(head)
 }
 
-/// Whether the answer to a HEAD request describes the stored response to GET (§4.3.5): same validators, same length.
+/// Whether the answer to a HEAD request describes the stored response to GET (§4.3.5): each validator that it has
+/// is the stored one, and so is its length.
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, header::{CONTENT_LENGTH, ETAG}};
@@ -113,21 +115,20 @@ pub fn freshen(stored: &HeaderMap, answer: &HeaderMap, received: Timestamp) -> F
 /// assert!(!head_agrees(&stored, &answer, 4711));
 /// ```
 pub fn head_agrees(stored: &HeaderMap, answer: &HeaderMap, stored_length: u64) -> bool {
-    let agrees = |name| match (stored.get(&name), answer.get(&name)) {
-        (Some(stored), Some(answer)) => stored == answer,
-        _ => true,
-    };
+    let agrees = |name| answer.get(&name).is_none_or(|received| stored.get(&name) == Some(received));
     let length = answer.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     agrees(ETAG) && agrees(LAST_MODIFIED) && length.is_none_or(|length: u64| length == stored_length)
 }
 
-/// Whether a 304 is about the stored representation: its entity tag decides, strong tags by strong comparison; without
-/// one on both sides the modification date; without that too, the answer to our own question is believed.
+/// Whether a 304 is about the stored representation: its entity tag decides, strong tags by strong comparison, so
+/// that a strong one where none is stored speaks of another (§4.3.4); without one on both sides the modification date;
+/// without that too, the answer to our own question is believed.
 fn same_representation(stored: &HeaderMap, answer: &HeaderMap) -> bool {
     match (validator::etag(stored), answer.contains_key(ETAG), validator::etag(answer)) {
         (Some(stored), true, Some(answer)) if answer.is_weak() => return stored.weak_eq(&answer),
         (Some(stored), true, Some(answer)) => return stored.strong_eq(&answer),
         (Some(_), true, None) => return false,
+        (None, true, Some(answer)) if !answer.is_weak() => return false,
         _ => {}
     }
     match (stored.get(LAST_MODIFIED), answer.get(LAST_MODIFIED)) {
@@ -176,6 +177,9 @@ mod tests {
             ("x-a", "old"),
             ("x-a", "older"),
             ("x-kept", "1"),
+            ("content-digest", "sha-256=:c3RvcmVk:"),
+            ("content-md5", "c3RvcmVk"),
+            ("repr-digest", "sha-256=:c3RvcmVk:"),
         ];
         let answer = [
             ("etag", "\"a\""),
@@ -184,6 +188,9 @@ mod tests {
             ("connection", "x-hop"),
             ("x-hop", "1"),
             ("x-a", "new"),
+            ("content-digest", "sha-256=:bm9uZQ==:"),
+            ("content-md5", "bm9uZQ=="),
+            ("repr-digest", "sha-256=:c3RpbGw=:"),
             ("cache-control", "max-age=600"),
         ];
         let head = head(&stored, &answer).unwrap();
@@ -191,6 +198,8 @@ mod tests {
         assert_eq!(head.get_all("x-a").iter().collect::<Vec<_>>(), ["new"]);
         assert_eq!(head["x-kept"], "1");
         assert_eq!(head["cache-control"], "max-age=600");
+        assert!(head["content-digest"] == "sha-256=:c3RvcmVk:" && head["content-md5"] == "c3RvcmVk");
+        assert_eq!(head["repr-digest"], "sha-256=:c3RpbGw=:");
         assert_eq!(head["date"], http_date(NOW));
         for absent in ["set-cookie", "x-hop", "connection", "age"] {
             assert!(!head.contains_key(absent), "{absent}");
@@ -209,7 +218,11 @@ mod tests {
             (vec![("etag", "\"a\"")], vec![], true),
             (vec![("last-modified", modified)], vec![("last-modified", modified)], true),
             (vec![("last-modified", modified)], vec![("last-modified", "Sun, 06 Nov 1994 08:49:38 GMT")], false),
-            (vec![("last-modified", modified)], vec![("etag", "\"b\"")], true),
+            (vec![("last-modified", modified)], vec![("etag", "W/\"b\"")], true),
+            (vec![("last-modified", modified)], vec![("etag", "\"b\"")], false),
+            (vec![("last-modified", modified)], vec![("etag", "\"b\""), ("last-modified", modified)], false),
+            (vec![("last-modified", modified)], vec![("etag", "garbage")], true),
+            (vec![], vec![("etag", "\"b\"")], false),
         ] {
             assert_eq!(head(&stored, &answer).is_some(), same, "{stored:?} {answer:?}");
         }
@@ -222,5 +235,8 @@ mod tests {
         assert!(!head_agrees(&stored, &headers(&[("content-length", "6")]), 5));
         assert!(!head_agrees(&stored, &headers(&[("etag", "\"b\"")]), 5));
         assert!(head_agrees(&stored, &headers(&[("etag", "\"a\"")]), 5));
+        assert!(!head_agrees(&stored, &headers(&[("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]), 5));
+        assert!(!head_agrees(&headers(&[]), &headers(&[("etag", "\"a\"")]), 5));
+        assert!(head_agrees(&stored, &headers(&[]), 5));
     }
 }

@@ -283,6 +283,80 @@ async fn rfc9111_head_updates() {
     }
 }
 
+/// A validator that HEAD tells and the stored response lacks is not that of the stored response; nor is 200 that of a 404.
+#[tokio::test]
+async fn rfc9111_head_with_more_validators() {
+    for (stored, fields, told) in [
+        (200, &[] as Fields, &[("etag", "\"abc\"")] as Fields),
+        (200, &[], &[("last-modified", LM)]),
+        (200, &[("last-modified", LM)], &[("etag", "\"abc\""), ("last-modified", LM)]),
+        (404, &[("etag", "\"abc\"")], &[("etag", "\"abc\"")]),
+        (404, &[], &[]),
+    ] {
+        let inner = Inner::by(move |call| match call.method.as_str() {
+            "HEAD" => with(Reply::ok("").cc("max-age=100"), told),
+            _ => with(Reply::status(stored, TEXT).cc("max-age=100"), fields),
+        });
+        let app = App::new(Policy::rfc9111(), inner);
+        app.get("/x").await;
+        app.advance(101);
+        app.send(head("/x")).await;
+        assert!(!app.cache.contains("/x"), "{stored} {fields:?} {told:?}");
+        assert_miss!(app.get("/x").await);
+    }
+}
+
+/// A 304 with a strong tag that the stored response lacks is of another: the whole is asked for (RFC 9111 §4.3.4).
+#[tokio::test]
+async fn rfc9111_a_304_with_a_new_strong_tag() {
+    for (tag, text) in [("\"new\"", "new"), ("W/\"new\"", TEXT)] {
+        let inner = Inner::by(move |call| match call.has("if-modified-since") {
+            true => Reply::status(304, "").cc("max-age=100").with("etag", tag),
+            false if call.number == 1 => Reply::ok(TEXT).cc("max-age=100").with("last-modified", LM),
+            false => Reply::ok("new").cc("max-age=100").with("etag", tag),
+        });
+        let app = App::new(Policy::rfc9111(), inner);
+        app.get("/x").await;
+        app.advance(101);
+        assert_eq!(app.get("/x").await.text(), text);
+        let got = app.get("/x").await;
+        assert_hit!(got);
+        assert_eq!((got.text(), got.header("etag").as_str()), (text, tag));
+    }
+}
+
+/// What is said of the whole content is said of no part of it, and a failure may not be kept as long as the whole.
+#[tokio::test]
+async fn rfc9111_a_part_has_not_what_is_said_of_the_whole() {
+    const CONTENT: [&str; 2] = ["content-digest", "content-md5"];
+    const LIFETIME: [&str; 4] = ["cache-control", "expires", "cdn-cache-control", "surrogate-control"];
+    let app = stored(&[
+        ("content-digest", "sha-256=:AA==:"),
+        ("content-md5", "AA=="),
+        ("repr-digest", "sha-256=:AA==:"),
+        ("cdn-cache-control", "max-age=1000"),
+        ("surrogate-control", "max-age=1000"),
+        ("expires", "Fri, 15 Jan 2027 09:00:00 GMT"),
+        ("etag", "\"abc\""),
+    ])
+    .await;
+    for range in ["bytes=0-1", "bytes=0-1,4-5"] {
+        let part = app.send(Request::get("/x").header("range", range)).await;
+        assert_eq!(part.status.as_u16(), 206);
+        assert!(!CONTENT.iter().any(|name| part.has(name)), "{range}");
+        assert!(part.has("repr-digest") && LIFETIME.iter().all(|name| part.has(name)), "{range}");
+    }
+    let none = ask(&app, &[("range", "bytes=10-")]).await;
+    assert_eq!(none.status.as_u16(), 416);
+    assert!(!CONTENT.iter().chain(&LIFETIME).chain(&["repr-digest"]).any(|name| none.has(name)));
+    let same = ask(&app, &[("if-none-match", "\"abc\"")]).await;
+    assert_eq!(same.status.as_u16(), 304);
+    assert!(!CONTENT.iter().any(|name| same.has(name)) && same.has("repr-digest"));
+    let whole = app.get("/x").await;
+    assert_hit!(whole);
+    assert!(CONTENT.iter().all(|name| whole.has(name)));
+}
+
 /// Variants are told apart by what they were selected by (RFC 9111 §4.1).
 #[tokio::test]
 async fn rfc9111_vary() {

@@ -1,6 +1,7 @@
 use super::rules::Rules;
 use crate::semantics::{
     cache_control_writer::{CDN_CACHE_CONTROL, SURROGATE_CONTROL},
+    fields::{CONTENT_DIGEST, CONTENT_MD5, REPR_DIGEST},
     precondition::{self, Precondition},
     validator,
 };
@@ -91,8 +92,8 @@ static ABOUT_CONTENT: [HeaderName; 9] = [
     CONTENT_TYPE,
     TRAILER,
     TRANSFER_ENCODING,
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("content-md5"),
+    CONTENT_DIGEST,
+    CONTENT_MD5,
 ];
 
 /// What is said of the representation, and of how long it may be kept: a failure is none.
@@ -105,5 +106,5 @@ static ABOUT_REPRESENTATION: [HeaderName; 9] = [
     EXPIRES,
     LAST_MODIFIED,
     SURROGATE_CONTROL,
-    HeaderName::from_static("repr-digest"),
+    REPR_DIGEST,
 ];
