@@ -187,7 +187,7 @@ impl Policy {
         self
     }
 
-    /// Responses without any lifetime are fresh for a tenth of the time since `Last-Modified` (RFC 9111 §4.2.2).
+    /// Responses without any lifetime are fresh for a tenth of the time since `Last-Modified`, at most a day (RFC 9111 §4.2.2).
     pub fn heuristic(mut self) -> Self {
         self.store.heuristic = true;
         self

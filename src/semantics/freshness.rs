@@ -37,7 +37,7 @@ pub enum LifetimeSource {
     MaxAge,
     /// The `Expires` field.
     Expires,
-    /// A tenth of the time since `Last-Modified` (§4.2.2).
+    /// A tenth of the time since `Last-Modified` (§4.2.2), at most a day.
     Heuristic,
     /// The operator's policy.
     Policy,
@@ -115,8 +115,11 @@ pub fn heuristic_lifetime(
     }
     let modified = parse_http_date(headers.get(LAST_MODIFIED)?.as_bytes(), received)?;
     let generated = date(headers, received).unwrap_or(received);
-    Some((generated.since(modified) / 10).min(MAX_DELTA))
+    Some((generated.since(modified) / 10).min(MAX_HEURISTIC))
 }
+
+/// No guess holds for longer: a `Last-Modified` of 1970 would give years.
+const MAX_HEURISTIC: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether the status is defined as cacheable by heuristic (RFC 9110 §15.1). 206 is one, but is never stored here.
 ///
@@ -239,6 +242,11 @@ mod tests {
         assert_eq!(heuristic_lifetime(StatusCode::CREATED, &none, &fields, NOW), None);
         let public = ResponseDirectives { public: true, ..none };
         assert_eq!(heuristic_lifetime(StatusCode::CREATED, &public, &fields, NOW), Some(Duration::from_secs(100)));
+        for (ago, lifetime) in [(864_000, 86_400), (864_010, 86_400), (863_990, 86_399), (1_800_000_000, 86_400)] {
+            let old = headers(&[("last-modified", &at(-ago))]);
+            let found = heuristic_lifetime(StatusCode::OK, &none, &old, NOW).map(|lifetime| lifetime.as_secs());
+            assert_eq!(found, Some(lifetime), "{ago}");
+        }
         let future = headers(&[("last-modified", &at(1000))]);
         assert_eq!(heuristic_lifetime(StatusCode::OK, &none, &future, NOW), Some(Duration::ZERO));
     }
