@@ -21,7 +21,8 @@ use std::time::Duration;
 /// What a response allows and forbids (RFC 9111 §5.2.2, RFC 5861).
 ///
 /// Of duplicate lifetimes the smaller is kept (RFC 9111 §4.2.1). `no-cache` and `private` with a list of fields count
-/// as without one, which RFC 9111 §5.2.2.4 and §5.2.2.7 allow. A value on a directive that takes none is ignored.
+/// as without one, which RFC 9111 §5.2.2.4 and §5.2.2.7 allow. A directive that takes no value forbids with one as without,
+/// and grants nothing with one.
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
@@ -94,8 +95,8 @@ impl ResponseDirectives {
                         Some(seconds) => keep_smaller(lifetime, seconds),
                         None => self.malformed = true,
                     }
-                } else if let Some(switch) = self.switch(name) {
-                    *switch = true;
+                } else if value.is_none() || is_prohibition(name) {
+                    self.switch(name).into_iter().for_each(|switch| *switch = true);
                 }
             }
             Part::Unparsed(text) => {
