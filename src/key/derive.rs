@@ -20,6 +20,7 @@ use http::{
     request::Parts,
     uri::PathAndQuery,
 };
+use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
 use std::{
     borrow::Cow,
@@ -318,7 +319,15 @@ pub(crate) fn keyed_uri(uri: &Uri, rules: &KeyRules) -> Option<Uri> {
 /// Pairs sorted by name. Equal names stay in the order of the client, which may mean something.
 fn sorted(query: &str) -> String {
     let mut pairs: SmallVec<[&str; 8]> = query.split('&').collect();
-    pairs.sort_by_key(|pair| parameter_name(pair));
+    // Two spellings of one name are one name to a handler, and keep their order.
+    if query.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        pairs.sort_by_cached_key(|pair| {
+            let name = parameter_name(pair).replace('+', " ");
+            percent_decode_str(&name).collect::<Vec<_>>()
+        });
+    } else {
+        pairs.sort_by_key(|pair| parameter_name(pair));
+    }
     pairs.join("&")
 }
 
@@ -385,6 +394,15 @@ mod tests {
         assert_eq!(keyed(&all, "b=1&a=2").as_deref(), Some("b=1&a=2"));
         let sorted = KeyRules { sort_query: true, ..KeyRules::default() };
         assert_eq!(keyed(&sorted, "b=1&a=2&b=0").as_deref(), Some("a=2&b=1&b=0"));
+        for (query, expected) in [
+            ("%61=1&a=2", "%61=1&a=2"),
+            ("a=2&%61=1", "a=2&%61=1"),
+            ("b=3&a=2&%61=1", "a=2&%61=1&b=3"),
+            ("a+b=1&a%20b=2&A=0", "A=0&a+b=1&a%20b=2"),
+            ("a%2Bb=1&a+b=2", "a+b=2&a%2Bb=1"),
+        ] {
+            assert_eq!(keyed(&sorted, query).as_deref(), Some(expected));
+        }
         let only = KeyRules { query: QueryRule::Only(names(&["a"])), ..KeyRules::default() };
         assert_eq!(keyed(&only, "b=1&a=2&a=").as_deref(), Some("a=2&a="));
         assert_eq!(keyed(&only, "b=1"), None);
