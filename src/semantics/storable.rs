@@ -23,11 +23,11 @@ use super::{
     freshness::{self, LifetimeSource},
     targeted::{Governing, governing},
     validator,
-    vary::{VaryRefusal, nominated},
+    vary::{VaryRefusal, add_unsaid, nominated},
 };
 use http::{
     HeaderMap, HeaderName, StatusCode,
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, SET_COOKIE},
+    header::{CONTENT_TYPE, SET_COOKIE},
 };
 use std::{fmt, time::Duration};
 
@@ -60,7 +60,7 @@ pub struct StoreRules {
     pub status_lifetimes: Vec<(StatusCode, Duration)>,
     /// The policy's lifetimes come before those that the response states. Never before its prohibitions.
     pub override_response: bool,
-    /// A tenth of the time since `Last-Modified`, where nobody states a lifetime (RFC 9111 §4.2.2).
+    /// A tenth of the time since `Last-Modified`, at most a day, where nobody states a lifetime (RFC 9111 §4.2.2).
     pub heuristic: bool,
     /// Targeted fields that replace `Cache-Control`, the most specific first (RFC 9213 §2.2).
     pub targets: Vec<HeaderName>,
@@ -153,7 +153,8 @@ pub struct Storable {
     pub source: LifetimeSource,
     /// The directives that govern the response.
     pub directives: ResponseDirectives,
-    /// The request fields that selected it (`Vary`), sorted. `accept-encoding` is among them for every coded response.
+    /// The request fields that selected it (`Vary`), sorted. `accept-encoding` is among them for every coded response, and
+    /// `origin` for every one that `Access-Control-Allow-Origin` gives to one origin.
     pub nominated: Vec<HeaderName>,
     /// How long it may be used stale while it is refreshed.
     pub stale_while_revalidate: Duration,
@@ -273,11 +274,7 @@ pub fn storable(
         return Err(Refusal::EventStream);
     }
     let mut nominated = nominated(headers).map_err(Refusal::Vary)?;
-    if headers.contains_key(CONTENT_ENCODING)
-        && let Err(place) = nominated.binary_search_by(|name| name.as_str().cmp(ACCEPT_ENCODING.as_str()))
-    {
-        nominated.insert(place, ACCEPT_ENCODING);
-    }
+    add_unsaid(&mut nominated, headers);
     let (lifetime, source) = lifetime(status, &governing, headers, rules, received).ok_or(Refusal::NoLifetime)?;
     let stale = !never_stale(&directives);
     let allowed = |stated: Option<Duration>, policy: Duration| match stated {

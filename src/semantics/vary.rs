@@ -7,7 +7,7 @@
 use super::content_coding;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{ACCEPT_ENCODING, VARY},
+    header::{ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_ENCODING, ORIGIN, VARY},
 };
 use std::fmt;
 
@@ -48,6 +48,20 @@ pub fn nominated(headers: &HeaderMap) -> Result<Vec<HeaderName>, VaryRefusal> {
         return Err(VaryRefusal::TooLarge);
     }
     Ok(names)
+}
+
+/// Adds to the nominated names what a response varies with whether it says so or not: a coded one with `Accept-Encoding`,
+/// one that is for one origin with `Origin` (Fetch, "CORS protocol and HTTP caches").
+pub(crate) fn add_unsaid(nominated: &mut Vec<HeaderName>, headers: &HeaderMap) {
+    let for_one_origin = || {
+        let mut origins = headers.get_all(ACCESS_CONTROL_ALLOW_ORIGIN).iter();
+        origins.any(|value| value.as_bytes().trim_ascii() != b"*")
+    };
+    for (name, varies) in [(ACCEPT_ENCODING, headers.contains_key(CONTENT_ENCODING)), (ORIGIN, for_one_origin())] {
+        if varies && let Err(place) = nominated.binary_search_by(|other| other.as_str().cmp(name.as_str())) {
+            nominated.insert(place, name);
+        }
+    }
 }
 
 /// Why no later request can be matched to a response (RFC 9111 §4.1), or not with bounded work.

@@ -147,6 +147,38 @@ async fn o_11_forwarded_read_otherwise() {
     }
 }
 
+/// What is allowed to one origin only is not given to another, also where `Vary` does not say so.
+#[tokio::test]
+async fn o_12_one_origin_without_vary() {
+    for vary in ["", "accept", "Origin, accept"] {
+        let inner = Inner::by(move |call| {
+            let origin = call.header("origin");
+            let reply = Reply::ok(format!("for [{origin}]")).cc("public, max-age=60").with("vary", vary);
+            if origin.is_empty() { reply } else { reply.with("access-control-allow-origin", origin) }
+        });
+        for policy in policies() {
+            let app = App::new(policy, inner.clone());
+            let ask = |origin: &str| Request::get("/x").header("origin", origin);
+            for outcome in ["miss", "hit"] {
+                for origin in ["https://a.example", "https://b.example", "null"] {
+                    let got = app.send(ask(origin)).await;
+                    assert_eq!((got.outcome(), got.text()), (outcome, &*format!("for [{origin}]")), "{vary}");
+                }
+            }
+            assert_eq!(app.get("/x").await.text(), "for []");
+        }
+    }
+    // What is for all origins, or for none, is one copy.
+    for allowed in ["*", " * "] {
+        let inner = Inner::by(move |_| Reply::ok("x").cc("max-age=60").with("access-control-allow-origin", allowed));
+        let app = App::new(Policy::from_response(), inner);
+        for origin in ["https://a.example", "https://b.example"] {
+            app.send(Request::get("/x").header("origin", origin)).await;
+        }
+        assert_eq!(app.calls(), 1);
+    }
+}
+
 fn gzip_without_vary() -> Inner {
     Inner::by(|call| {
         let gzip = call.header("accept-encoding").split(',').any(|element| element.trim() == "gzip");
