@@ -96,7 +96,7 @@ pub enum Bypass {
     ContentTooLong,
     /// It is not clear which resource is meant.
     Ambiguous(Ambiguous),
-    /// `X-Original-URL` or `X-Rewrite-URL`: some frameworks serve another path than the one that was asked for.
+    /// `X-Original-URL`, `X-Rewrite-URL` or `X-Rewrite-URI`: some frameworks serve another path than the one that was asked for.
     RewrittenUrl,
     /// A `Cookie`, in a policy that neither ignores nor keys on it.
     Cookie,

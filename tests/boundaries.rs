@@ -116,7 +116,26 @@ async fn a_handler_does_not_lift_what_the_layer_forbids() {
 
 #[tokio::test]
 async fn an_api_key_says_who_asks_unless_it_is_part_of_the_key() {
-    for name in ["api-key", "x-access-token", "x-api-key", "x-auth-token"] {
+    let names = [
+        "api-key",
+        "apikey",
+        "cf-access-jwt-assertion",
+        "client-cert",
+        "private-token",
+        "remote-user",
+        "x-access-token",
+        "x-amzn-oidc-identity",
+        "x-api-key",
+        "x-auth-request-preferred-username",
+        "x-auth-request-user",
+        "x-auth-token",
+        "x-goog-authenticated-user-email",
+        "x-ms-client-principal",
+        "x-remote-user",
+        "x-ssl-client-verify",
+        "x-webauth-user",
+    ];
+    for name in names {
         for (policy, again) in [
             (Policy::fresh_for(MINUTE), "miss"),
             (Policy::fresh_for(MINUTE).shared(), "miss"),

@@ -2,7 +2,7 @@
 
 use super::change::Change;
 use crate::{
-    credentials::API_KEYS,
+    credentials::{is_api_key, says_nobody},
     identity::{Identity, IdentityUnknown, Sharing},
     key::{KeyBuf, Part, is_forwarding, write_lines},
     outcome::Bypass,
@@ -53,7 +53,7 @@ pub(crate) struct Facts(u32);
 impl Facts {
     pub(crate) const CREDENTIALS: Self = Self(1);
     const COOKIE: Self = Self(1 << 1);
-    /// One of [`API_KEYS`].
+    /// A field of [`is_api_key`].
     const API_KEY: Self = Self(1 << 15);
     pub(crate) const RANGE: Self = Self(1 << 2);
     /// `If-None-Match` or `If-Modified-Since`.
@@ -89,8 +89,9 @@ impl Facts {
     /// With the credentials that no standard knows. An API key that is part of the key tells its owners apart.
     #[inline]
     fn with_credentials(self, rules: &Rules, headers: &HeaderMap) -> Self {
-        let may_have = self.has(Self::API_KEY) || !rules.credential_headers.is_empty();
-        if may_have && has_more_credentials(rules, headers) { self.with(Self::CREDENTIALS) } else { self }
+        let listed = rules.credential_headers.iter().any(|name| headers.contains_key(name));
+        let has = listed || self.has(Self::API_KEY) && has_api_key(rules, headers);
+        if has { self.with(Self::CREDENTIALS) } else { self }
     }
 
     /// Those that hold of a refresh made for such a request.
@@ -143,27 +144,33 @@ impl Facts {
         }
     }
 
-    /// All others. Those that count begin with one of three letters.
+    /// All others. Those that count are told from most by how they begin.
     #[inline]
     fn of_other(name: &HeaderName) -> Self {
-        let text = name.as_str();
-        if !matches!(text.as_bytes().first(), Some(b'a' | b'f' | b'x')) {
-            return Self(0);
+        match name.as_str().as_bytes() {
+            [b'x', b'-', ..] | [b'f', b'o' | b'r', ..] | [b'c', b'f' | b'l', ..] | [b'a', b'p', ..] => {
+                Self::of_rare(name.as_str())
+            }
+            [b'r', b'e', b'm', ..] | [b'p', b'r', b'i', b'v', ..] => Self::of_rare(name.as_str()),
+            _ => Self(0),
         }
-        match text {
-            "x-rewrite-url" | "x-original-url" => Self::REWRITTEN_URL,
+    }
+
+    fn of_rare(name: &str) -> Self {
+        match name {
+            "x-rewrite-url" | "x-rewrite-uri" | "x-original-url" => Self::REWRITTEN_URL,
             "x-http-method" | "x-method-override" | "x-http-method-override" => Self::METHOD_OVERRIDE,
-            _ if API_KEYS.contains(name) => Self::API_KEY,
-            _ if is_forwarding(text) => Self::FORWARDED,
+            _ if is_forwarding(name) => Self::FORWARDED,
+            _ if is_api_key(name) => Self::API_KEY,
             _ => Self(0),
         }
     }
 }
 
-/// Whether there are credentials that the policy lists, or an API key that is not part of the key.
-fn has_more_credentials(rules: &Rules, headers: &HeaderMap) -> bool {
-    rules.credential_headers.iter().any(|name| headers.contains_key(name))
-        || API_KEYS.iter().any(|name| headers.contains_key(name) && !rules.key.names(name))
+/// Whether one of these fields says who asks, and is not part of the key.
+fn has_api_key(rules: &Rules, headers: &HeaderMap) -> bool {
+    let counts = |name: &HeaderName| Facts::of_field(name).has(Facts::API_KEY) && !rules.key.names(name);
+    headers.iter().any(|(name, value)| counts(name) && !says_nobody(name, value))
 }
 
 /// The verdict on a request, before anything is looked up. `key` is one that [`Rules::begin_key`] began.
@@ -368,6 +375,7 @@ fn names_a_method(query: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credentials::API_KEYS;
 
     #[test]
     fn fields_are_told_by_name() {
@@ -402,12 +410,34 @@ mod tests {
             ("x-forwarded-port", Facts::FORWARDED),
             ("front-end-https", Facts::FORWARDED),
             ("x-forwarded-for", Facts(0)),
+            ("x-scheme", Facts::FORWARDED),
+            ("x-original-uri", Facts::FORWARDED),
+            ("cf-visitor", Facts::FORWARDED),
+            ("cloudfront-forwarded-proto", Facts::FORWARDED),
+            ("x-forwarded-user", Facts::FORWARDED),
+            ("x-rewrite-uri", Facts::REWRITTEN_URL),
+            ("cf-access-jwt-assertion", Facts::API_KEY),
+            ("client-cert", Facts::API_KEY),
+            ("private-token", Facts::API_KEY),
+            ("remote-user", Facts::API_KEY),
+            ("cf-ray", Facts(0)),
+            ("priority", Facts(0)),
+            ("x-real-ip", Facts(0)),
+            ("x-request-id", Facts(0)),
+            ("x-requested-with", Facts(0)),
             ("accept", Facts(0)),
             ("host", Facts(0)),
         ] {
             assert_eq!(Facts::of_field(&HeaderName::from_static(name)), fact, "{name}");
         }
-        assert!(API_KEYS.iter().all(|name| Facts::of_field(name) == Facts::API_KEY));
+        for name in API_KEYS {
+            let fact = Facts::of_field(&HeaderName::from_static(name));
+            assert_eq!(
+                fact,
+                if name.starts_with("x-forwarded-") { Facts::FORWARDED } else { Facts::API_KEY },
+                "{name}"
+            );
+        }
         for (values, content) in [(&["0"][..], false), (&["0", "0"], false), (&["1"], true), (&["0", "1"], true)] {
             let lines = values.iter().map(|value| (CONTENT_LENGTH, HeaderValue::from_static(value)));
             assert_eq!(Facts::of(&lines.collect()).0.has(Facts::CONTENT), content, "{values:?}");

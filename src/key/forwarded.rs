@@ -7,13 +7,29 @@ use smallvec::SmallVec;
 /// Whether a field tells the handler of another host, scheme or path than the target URI: what a proxy in front sets,
 /// and what anybody else can send.
 pub(crate) fn is_forwarding(name: &str) -> bool {
-    match name {
-        "forwarded" | "x-host" | "x-original-host" | "x-http-host-override" | "x-url-scheme" | "front-end-https" => {
-            true
-        }
-        "x-forwarded-for" | "x-forwarded-by" => false,
-        _ => name.starts_with("x-forwarded-"),
+    if let Some(rest) = name.strip_prefix("x-forwarded-") {
+        return !matches!(rest, "for" | "by");
     }
+    matches!(
+        name,
+        "cf-visitor"
+            | "cloudfront-forwarded-proto"
+            | "forwarded"
+            | "front-end-https"
+            | "x-envoy-original-host"
+            | "x-envoy-original-path"
+            | "x-host"
+            | "x-http-host"
+            | "x-http-host-override"
+            | "x-ms-original-url"
+            | "x-original-host"
+            | "x-original-proto"
+            | "x-original-uri"
+            | "x-proto"
+            | "x-scheme"
+            | "x-url-scheme"
+            | "x-waws-unencoded-url"
+    )
 }
 
 pub(super) fn write_forwarded(key: &mut KeyBuf, headers: &HeaderMap) {

@@ -2,7 +2,7 @@
 
 use super::{FillRules, Objective, Policy, RefreshRules, UriOf, effective::Spelled};
 use crate::{
-    credentials::{API_KEYS, STANDARD},
+    credentials::{STANDARD, is_api_key},
     identity::Scope,
     key::QueryRule,
     semantics::{cache_control::MAX_DELTA, storable::answers_one_request},
@@ -268,7 +268,7 @@ impl Policy {
         }
         let credential = |name: &&HeaderName| {
             STANDARD.contains(*name)
-                || (API_KEYS.contains(*name) && !self.key.headers.contains(*name))
+                || (is_api_key(name.as_str()) && !self.key.headers.contains(*name))
                 || self.credential_headers.contains(*name)
         };
         if let Some(name) = self.ignored_vary.iter().find(credential) {

@@ -5,7 +5,7 @@ use super::{
     UriOf,
 };
 use crate::{
-    credentials::{API_KEYS, STANDARD, is_credential_name},
+    credentials::{STANDARD, is_api_key, is_credential_name},
     identity::Scope,
     invalidation::Tags,
     key::{KeyBuf, KeyRules, Part, Searches},
@@ -178,7 +178,7 @@ impl Rules {
         self.key.names(name)
             || self.credential_headers.contains(name)
             || STANDARD.contains(name)
-            || API_KEYS.contains(name)
+            || is_api_key(name.as_str())
     }
 
     /// Whether what has this name is shown as a digest.

@@ -127,9 +127,20 @@ impl Policy {
         self
     }
 
-    /// Further request fields that say who asks, such as `x-session`: they count as `Authorization` does. So do `X-Api-Key`,
-    /// `Api-Key`, `X-Auth-Token` and `X-Access-Token` without being named, unless the policy keys on them
-    /// ([`key_headers`](Policy::key_headers); a [`key_part`](Policy::key_part) made of one does not count).
+    /// Further request fields that say who asks, such as `x-session`: they count as `Authorization` does. So do the
+    /// following without being named, unless the policy keys on them ([`key_headers`](Policy::key_headers); a
+    /// [`key_part`](Policy::key_part) made of one does not count).
+    ///
+    /// * Keys and tokens: `X-Api-Key`, `Api-Key`, `Apikey`, `X-Auth-Token`, `X-Access-Token`, `X-Session-Token`,
+    ///   `Private-Token`.
+    /// * Certificates: `Client-Cert`, `X-Client-Cert`, `X-Ssl-Client-Cert`, `X-Ssl-Client-S-Dn`, `X-Ssl-Client-Verify`
+    ///   (but for `NONE`).
+    /// * What a proxy that authenticates tells of the user: `Remote-User`, `X-Remote-User`, `X-Webauth-User`,
+    ///   `X-Auth-Request-User`, `-Email`, `-Preferred-Username` and `-Access-Token`, `X-Goog-Authenticated-User-Email` and
+    ///   `-Id`, `X-Goog-Iap-Jwt-Assertion`, `X-Ms-Client-Principal`, `-Id` and `-Name`, `Cf-Access-Jwt-Assertion`,
+    ///   `Cf-Access-Authenticated-User-Email`, `X-Amzn-Oidc-Data`, `-Identity` and `-Accesstoken`.
+    ///
+    /// `X-Forwarded-User`, `-Email`, `-Preferred-Username` and `-Access-Token` are always part of the key.
     pub fn credential_headers<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
     where
         N: TryInto<HeaderName> + fmt::Display + Clone,

@@ -22,7 +22,7 @@ fn gullible(status: u16) -> Inner {
     })
 }
 
-const ROUTING: [&str; 17] = [
+const ROUTING: [&str; 29] = [
     "X-Forwarded-Host",
     "X-Forwarded-Proto",
     "X-Forwarded-Scheme",
@@ -40,6 +40,18 @@ const ROUTING: [&str; 17] = [
     "X-HTTP-Host-Override",
     "X-Url-Scheme",
     "Front-End-Https",
+    "X-Scheme",
+    "X-Proto",
+    "X-Original-Proto",
+    "X-Http-Host",
+    "X-Envoy-Original-Host",
+    "X-Envoy-Original-Path",
+    "X-Original-Uri",
+    "X-Rewrite-Uri",
+    "X-Ms-Original-Url",
+    "X-Waws-Unencoded-Url",
+    "Cloudfront-Forwarded-Proto",
+    "Cf-Visitor",
 ];
 
 #[tokio::test]
@@ -76,7 +88,7 @@ async fn o_11_unkeyed_routing_headers() {
 
 #[tokio::test]
 async fn o_11_rewritten_urls_neither_read_nor_fill() {
-    for name in ["X-Original-URL", "x-rewrite-url"] {
+    for name in ["X-Original-URL", "x-rewrite-url", "X-Rewrite-URI"] {
         let app = App::new(Policy::from_response(), gullible(200));
         app.get("/x").await;
         let got = app.send(Request::get("/x").header(name, "/admin")).await;

@@ -82,6 +82,8 @@ async fn what_is_for_one_is_never_public() {
         (&[("x-session", "k")], 200, &[], private),
         (&[("x-api-key", "k")], 200, &[], private),
         (&[("x-auth-token", "k")], 200, &[], private),
+        (&[("x-forwarded-user", "k")], 200, &[], private),
+        (&[("remote-user", "k")], 200, &[], private),
         (&[], 200, &[("set-cookie", "sid=1")], private),
         (&[("cookie", "sid=1")], 304, &[], private),
         (&[("cookie", "sid=1")], 301, &[], private),

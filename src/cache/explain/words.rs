@@ -30,7 +30,9 @@ pub(super) const fn bypass(reason: Bypass) -> &'static str {
         Bypass::Ambiguous(Ambiguous::HostRepeated) => "Host is sent more than once",
         Bypass::Ambiguous(Ambiguous::HostMalformed) => "Host, or the authority of the target URI, is no host and port",
         Bypass::Ambiguous(Ambiguous::UserInfo) => "the target URI holds user information",
-        Bypass::RewrittenUrl => "X-Original-URL or X-Rewrite-URL may make the handler serve another path",
+        Bypass::RewrittenUrl => {
+            "X-Original-URL, X-Rewrite-URL or X-Rewrite-URI may make the handler serve another path"
+        }
         Bypass::Cookie => "it has a Cookie, and the policy neither ignores cookies nor keys on them",
         Bypass::Precondition => "If-Match or If-Unmodified-Since: only the inner service can tell",
         Bypass::IdentityMissing => "it lacks a part of the identity that the policy keys on",

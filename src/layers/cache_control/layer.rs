@@ -48,8 +48,8 @@ use tower_layer::Layer;
 ///
 /// `public` turns into `private` and `s-maxage` goes, for caches on the way are shared, if
 ///
-/// 1. the request had credentials: `Authorization`, `Proxy-Authorization`, `Cookie`, an API key
-///    (`X-Api-Key`, `Api-Key`, `X-Auth-Token`, `X-Access-Token`), a field named as one
+/// 1. the request had credentials: `Authorization`, `Proxy-Authorization`, `Cookie`, an API key, or
+///    what a proxy tells of the user ([the names](crate::Policy::credential_headers)), a field named as one
 ///    ([`credential_headers`](Self::credential_headers)), or an [`Identity`](crate::Identity);
 /// 2. the response has `Set-Cookie`;
 /// 3. the response is an error (4xx, 5xx);

@@ -2,7 +2,7 @@ use super::media_range::MediaRange;
 use crate::{
     CacheControl,
     clock::Clock,
-    credentials::{API_KEYS, STANDARD},
+    credentials::{STANDARD, is_api_key, says_nobody},
     identity::{Identity, IdentityEstablished, IdentityUnknown},
     semantics::{
         cache_control::ResponseDirectives,
@@ -105,7 +105,7 @@ impl Rules {
             cdn: None,
             surrogate: None,
             overwrite: false,
-            credentials: STANDARD.into_iter().chain(API_KEYS).collect(),
+            credentials: STANDARD.to_vec(),
         }
     }
 
@@ -113,8 +113,9 @@ impl Rules {
         let (method, extensions) = (request.method(), request.extensions());
         Asked {
             reads: *method == Method::GET || *method == Method::HEAD || method.as_str() == "QUERY",
-            credentials: self.credentials.iter().any(|name| request.headers().contains_key(name))
-                || extensions.get::<Identity>().is_some()
+            credentials: request.headers().iter().any(|(name, value)| {
+                self.credentials.contains(name) || is_api_key(name.as_str()) && !says_nobody(name, value)
+            }) || extensions.get::<Identity>().is_some()
                 || extensions.get::<IdentityUnknown>().is_some(),
         }
     }
