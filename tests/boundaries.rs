@@ -151,6 +151,18 @@ async fn an_api_key_says_who_asks_unless_it_is_part_of_the_key() {
     }
 }
 
+/// nginx says so of each client that has no certificate: all of them share.
+#[tokio::test]
+async fn no_certificate_is_no_credential() {
+    let (cache, _) = test_util::cache();
+    let app = app(&cache, Policy::fresh_for(MINUTE), |_, request| says(field(&request, "x-ssl-client-verify"), &[]));
+    let ask = async |said| send(&app, request(Method::GET, "/me", &[("x-ssl-client-verify", said)])).await;
+    assert_eq!(ask("SUCCESS").await, ("SUCCESS".to_owned(), "miss"));
+    assert_eq!(ask("NONE").await, ("NONE".to_owned(), "miss"));
+    assert_eq!(ask("NONE").await, ("NONE".to_owned(), "hit"));
+    assert_eq!(ask("SUCCESS").await, ("SUCCESS".to_owned(), "miss"));
+}
+
 #[tokio::test]
 async fn what_a_handler_said_of_an_answer_holds_when_it_is_validated() {
     let (cache, clock) = test_util::cache();
