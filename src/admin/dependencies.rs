@@ -2,7 +2,6 @@
 
 use super::{
     answer::{Answer, Told},
-    metrics::kind,
     service::Asked,
 };
 use crate::{Cache, PolicyKind};
@@ -40,12 +39,12 @@ impl Graph {
         }
         for page in cache.pages().iter().filter(|page| page.kind == PolicyKind::Response) {
             let Some(policy) = page.policy() else { continue };
-            graph.thing((kind_of(page.kind), page.name().to_owned()), &policy.depends_on, &policy.tags);
+            graph.thing((POLICY, page.name().to_owned()), &policy.depends_on, &policy.tags);
         }
         for value in cache.declared_values() {
             let [names, tags] =
                 [value.depends_on, value.tags].map(|all| all.iter().map(|one| (*one).to_owned()).collect());
-            graph.thing((kind_of(PolicyKind::Value), value.name.to_owned()), &names as &Vec<_>, &tags as &Vec<_>);
+            graph.thing((PolicyKind::Value.as_str(), value.name.to_owned()), &names as &Vec<_>, &tags as &Vec<_>);
         }
         graph
     }
@@ -78,14 +77,9 @@ impl Graph {
     }
 }
 
-/// Here a policy is one of responses.
-fn kind_of(of: PolicyKind) -> &'static str {
-    match kind(of) {
-        "response" => "policy",
-        other => other,
-    }
-}
-
 fn id((kind, label): &Node) -> String {
     format!("{kind}:{label}")
 }
+
+/// A policy of responses; values are told apart from them.
+const POLICY: &str = "policy";

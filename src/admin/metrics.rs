@@ -4,7 +4,7 @@ use super::{
     answer::{Answer, Told},
     service::Asked,
 };
-use crate::{Cache, Counts, HistorySpan, Holding, Latency, Metrics, PolicyKind, PolicyMetrics, Windows};
+use crate::{Cache, Counts, HistorySpan, Holding, Latency, Metrics, PolicyMetrics, Windows};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ fn policy(row: &PolicyMetrics) -> Value {
     });
     json!({
         "name": row.name,
-        "kind": kind(row.kind),
+        "kind": row.kind.as_str(),
         "route": row.route,
         "objective": objective,
         "total": tally(&row.total, None),
@@ -151,11 +151,4 @@ pub(super) fn span(span: Option<Duration>) -> Option<f64> {
 #[expect(clippy::cast_precision_loss, reason = "milliseconds fit for the next 280 000 years")]
 pub(super) fn seconds(millis: u64) -> f64 {
     millis as f64 / 1000.0
-}
-
-pub(super) fn kind(kind: PolicyKind) -> &'static str {
-    match kind {
-        PolicyKind::Response => "response",
-        PolicyKind::Value => "value",
-    }
 }

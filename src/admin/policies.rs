@@ -2,7 +2,6 @@
 
 use super::{
     answer::{Answer, Told},
-    metrics::kind,
     service::Asked,
 };
 use crate::{Cache, PolicyKind};
@@ -23,7 +22,7 @@ fn policies(cache: &Cache) -> Vec<Value> {
             .map(|objective| json!({ "lookup_hit_ratio": objective.lookup_hit_ratio, "p95_seconds": objective.p95.as_secs_f64() }));
         Some(json!({
             "name": page.name(),
-            "kind": kind(page.kind),
+            "kind": page.kind.as_str(),
             "route": policy.route,
             "settings": policy.effective.rows().map(setting).collect::<Vec<_>>(),
             "depends_on": policy.depends_on,
@@ -35,7 +34,7 @@ fn policies(cache: &Cache) -> Vec<Value> {
     let values = cache.declared_values().into_iter().map(|value| {
         json!({
             "name": value.name,
-            "kind": kind(PolicyKind::Value),
+            "kind": PolicyKind::Value.as_str(),
             "route": null,
             "settings": value.settings.into_iter().map(setting).collect::<Vec<_>>(),
             "depends_on": value.depends_on,

@@ -29,27 +29,31 @@ pub(super) enum Api {
 }
 
 impl Route {
-    /// What a path is about. `at` is where the service is mounted; without it, whatever stands before a known path is
-    /// where.
+    /// What a path is about, with or without a slash at its end. `at` is where the service is mounted; without it, whatever
+    /// stands before a known path is where.
     pub(super) fn of(path: &str, at: Option<&str>) -> Self {
         if let Some(at) = at {
             // Whoever has mounted it may have stripped that.
             let rest = path.strip_prefix(at).filter(|rest| rest.is_empty() || rest.starts_with('/'));
             return Self::exactly(rest.unwrap_or(path));
         }
-        let known = path.rfind("/api/").map_or(Self::Unknown, |at| Self::exactly(&path[at..]));
+        let whole = path.strip_suffix('/').unwrap_or(path);
+        let known = match whole.rfind("/api/") {
+            _ if whole.ends_with("/health") => Self::Health,
+            Some(at) => Self::exactly(&whole[at..]),
+            None => Self::Unknown,
+        };
         match known {
             Self::Unknown if path.is_empty() || path.ends_with('/') => Self::Page,
-            Self::Unknown if path.ends_with("/health") => Self::Health,
             known => known,
         }
     }
 
     fn exactly(path: &str) -> Self {
-        match path {
-            "" | "/" => Self::Page,
+        match path.strip_suffix('/').unwrap_or(path) {
+            "" => Self::Page,
             "/health" => Self::Health,
-            _ => path.strip_prefix("/api/").and_then(Api::of).map_or(Self::Unknown, Self::Api),
+            path => path.strip_prefix("/api/").and_then(Api::of).map_or(Self::Unknown, Self::Api),
         }
     }
 }
@@ -94,10 +98,16 @@ mod tests {
         for prefix in ["", "/admin/cache", "/api/v1", "/health", "/api/metrics"] {
             for at in [None, Some(prefix).filter(|prefix| !prefix.is_empty())] {
                 let of = |path: &str| Route::of(&format!("{prefix}{path}"), at);
-                assert_eq!(of("/"), Route::Page, "{prefix} {at:?}");
-                assert_eq!(of("/health"), Route::Health, "{prefix} {at:?}");
-                assert_eq!(of("/api/status"), Route::Api(Api::Status), "{prefix} {at:?}");
-                assert_eq!(of("/api/manage/warm"), Route::Api(Api::Warm), "{prefix} {at:?}");
+                // Who mounts it where only one of these can be meant has to say where.
+                if at.is_some() || Route::of(prefix, at) == Route::Unknown {
+                    assert_eq!(of("/"), Route::Page, "{prefix} {at:?}");
+                }
+                for slash in ["", "/"] {
+                    let of = |path: &str| of(&format!("{path}{slash}"));
+                    assert_eq!(of("/health"), Route::Health, "{prefix} {at:?}");
+                    assert_eq!(of("/api/status"), Route::Api(Api::Status), "{prefix} {at:?}");
+                    assert_eq!(of("/api/manage/warm"), Route::Api(Api::Warm), "{prefix} {at:?}");
+                }
                 for unknown in ["/api/nothing", "/api", "/api/status/x", "/nothing", "/api/manage"] {
                     assert_eq!(of(unknown), Route::Unknown, "{prefix}{unknown} {at:?}");
                 }

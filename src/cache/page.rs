@@ -33,6 +33,22 @@ pub enum PolicyKind {
     Value,
 }
 
+impl PolicyKind {
+    /// The kind as one word, as the admin API says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Response => "response",
+            Self::Value => "value",
+        }
+    }
+}
+
+impl fmt::Display for PolicyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// What is counted, and over which time.
 pub(crate) struct Page {
     pub(crate) kind: PolicyKind,
