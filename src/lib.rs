@@ -277,6 +277,7 @@ mod outcome;
 mod policy;
 mod random;
 mod request_stats;
+mod seldom;
 pub mod semantics;
 mod store;
 mod sync;

@@ -11,6 +11,7 @@ use super::{
     tiers::Tiers,
     uncacheable::Uncacheable,
     uses::Uses,
+    warned::Warned,
 };
 #[cfg(feature = "disk")]
 use crate::store::Disk;
@@ -457,6 +458,7 @@ impl CacheBuilder {
             fill_places: self.fill_limit.map(|fills| Arc::new(Semaphore::new(fills))),
             dice: rapidhash::fast::RandomState::default(),
             thrown: AtomicU64::new(0),
+            warned: Warned::default(),
         }));
         Rules::new(&cache.0.policy, cache.unit())?;
         Ok(cache)

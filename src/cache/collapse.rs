@@ -2,7 +2,7 @@
 
 use super::{
     Cache, Facts, Sought,
-    flight::{Flights, Joined, Lead, Wait},
+    flight::{Flight, Flights, Joined, Lead, Wait},
     place::Place,
     tape::{Reader, Tape},
 };
@@ -20,7 +20,7 @@ use std::{
     cell::Cell,
     future::poll_fn,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -47,8 +47,8 @@ pub(crate) struct Departure {
     asked: AtomicBool,
     /// Its place among the fills that may run at once.
     place: Mutex<Option<OwnedSemaphorePermit>>,
-    /// The flight that it took the place of.
-    before: Option<FillFlight>,
+    /// What the older flights are told by whose place it took, and that are still under way: nothing of them is kept.
+    before: Vec<Weak<AtomicBool>>,
     /// A younger flight that took its place has been answered: what this brings is not stored.
     lost: Arc<AtomicBool>,
 }
@@ -109,24 +109,27 @@ impl FlightKey {
 }
 
 impl Departure {
-    pub(crate) fn now(cache: &Cache, before: Option<FillFlight>) -> Self {
+    /// One that takes the place of another, if there is one.
+    pub(crate) fn now(cache: &Cache, before: Option<&Self>) -> Self {
         let stamp = cache.ledger().applied();
         Self {
             stamp,
             since: Moment::now(),
             asked: AtomicBool::new(false),
             place: Mutex::default(),
-            before,
+            before: before.map(Self::with_those_before).unwrap_or_default(),
             lost: Arc::default(),
         }
     }
 
+    fn with_those_before(&self) -> Vec<Weak<AtomicBool>> {
+        let under_way = self.before.iter().filter(|lost| lost.strong_count() > 0);
+        under_way.cloned().chain([Arc::downgrade(&self.lost)]).collect()
+    }
+
     /// The inner service has answered: what older flights bring is of no use any more.
     pub(crate) fn is_answered(&self) {
-        let mut before = self.before.as_ref();
-        while let Some(flight) = before.filter(|flight| !flight.meta().lost.swap(true, Relaxed)) {
-            before = flight.meta().before.as_ref();
-        }
+        self.before.iter().filter_map(Weak::upgrade).for_each(|lost| lost.store(true, Relaxed));
     }
 
     /// Whether a younger one has been answered, from now on.
@@ -185,7 +188,10 @@ impl Cache {
                     replaced.set(!same);
                     same && fits
                 },
-                || (asking.may_lead && !replaced.get()).then(|| Departure::now(self, seen.clone())),
+                || {
+                    (asking.may_lead && !replaced.get())
+                        .then(|| Departure::now(self, seen.as_deref().map(Flight::meta)))
+                },
             );
             if joined.is_some() || !replaced.get() {
                 return joined;
@@ -250,7 +256,7 @@ pub(crate) struct Asking<'a> {
 }
 
 /// A flight that is waited for.
-pub(crate) type FillFlight = Arc<super::flight::Flight<Departure, Landing>>;
+pub(crate) type FillFlight = Arc<Flight<Departure, Landing>>;
 
 impl Landing {
     /// A response that is all there.
@@ -342,5 +348,25 @@ fn selecting(nominated: &[HeaderName], request: &HeaderMap) -> Selecting {
 impl std::fmt::Debug for Arriving {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Arriving").field("streams", &self.streams).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flight_keeps_nothing_of_those_whose_place_it_took() {
+        let cache = Cache::in_memory(1 << 20);
+        let hung = Departure::now(&cache, None);
+        let mut last = Departure::now(&cache, Some(&hung));
+        for _ in 0..100_000 {
+            last = Departure::now(&cache, Some(&last));
+        }
+        assert!(last.before.len() <= 3, "{}", last.before.len());
+        assert!(!hung.lost().load(Relaxed));
+        last.is_answered();
+        assert!(hung.lost().load(Relaxed), "however many came between");
+        assert!(!last.lost().load(Relaxed));
     }
 }

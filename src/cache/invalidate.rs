@@ -173,7 +173,7 @@ impl Cache {
     /// keeps nothing else from being invalidated.
     pub(crate) fn invalidate_now(&self, selectors: &[Selector]) {
         if let Err(error) = self.append(selectors) {
-            tracing::warn!(target: "larder::invalidate", %error, "what is to be invalidated cannot be selected");
+            self.warn_of(&error);
         }
     }
 

@@ -46,9 +46,10 @@ mod uncacheable;
 mod uses;
 mod value;
 mod verify;
+mod warned;
 
 pub(crate) use admit::{
-    Admission, BodyFacts, Facts, admit_or_pass, admit_with_content, client_uri, overrides_method, target_uri,
+    Admission, BodyFacts, Facts, admit_or_pass, admit_with_content, client_uri, overrides_method, scheme, target_uri,
 };
 pub(crate) use answer::{StoredBody, answer, headed, is_whole, nothing_stored, say_hit, whole};
 pub(crate) use background::Background;
@@ -123,6 +124,7 @@ use tiers::Tiers;
 use tokio::sync::Semaphore;
 use uncacheable::Uncacheable;
 use uses::Uses;
+use warned::Warned;
 
 /// The cache: a memory tier, the log of what was invalidated, counters. Cheap to clone; clones are the same cache.
 ///
@@ -179,6 +181,7 @@ struct Inner {
     fill_places: Option<Arc<Semaphore>>,
     dice: rapidhash::fast::RandomState,
     thrown: AtomicU64,
+    warned: Warned,
 }
 
 /// Whether an entry may be used.
@@ -244,8 +247,9 @@ impl Cache {
     }
 
     /// Ends what runs in the background: fills whose clients have gone, and refreshes. None is started from now on; those
-    /// under way have until the deadline, then they are broken off. What waits to be written to stores is written, within the same
-    /// time, and so is the [history](Cache::history); a shared log is not read any more. Requests are answered as before.
+    /// under way have until the deadline, then they are broken off. Where there are stores or a shared log, that is three quarters
+    /// of it, and the rest is for what waits to be written there, and for the [history](Cache::history); a shared log is not read
+    /// any more. Requests are answered as before.
     ///
     /// ```
     /// # use larder::Cache;
@@ -258,13 +262,17 @@ impl Cache {
     /// ```
     pub async fn shutdown(&self, deadline: Duration) -> Shutdown {
         let since = Moment::now();
-        // What was invalidated and stored last is to be known to the others.
+        // What is stored and invalidated last is to be known to the others: for that some time is kept.
+        let is_alone = !self.has_stores() && matches!(self.0.log, Log::Own(_));
+        let fills = if is_alone { deadline } else { deadline - deadline / 4 };
+        let ended = self.0.background.shut_down(fills).await;
+        let left = || deadline.saturating_sub(since.elapsed());
         if let Log::Shared(log) = &self.0.log {
-            timer::within(deadline, log.drained()).await;
+            timer::within(left() / 2, log.drained()).await;
         }
-        self.0.tiers.writer.flushed(deadline.saturating_sub(since.elapsed())).await;
-        self.keep_past(deadline.saturating_sub(since.elapsed()) / 2).await;
-        self.0.background.shut_down(deadline.saturating_sub(since.elapsed())).await
+        self.0.tiers.writer.flushed(left() / 2).await;
+        self.keep_past(left()).await;
+        ended
     }
 
     /// Its name among several ([`CachesBuilder::cache`](crate::CachesBuilder::cache)); `default` if it was built alone.

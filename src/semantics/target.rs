@@ -218,6 +218,16 @@ fn host_and_port<'a>(authority: &'a str, scheme: Option<&str>) -> (&'a str, Opti
     (host, Some(significant).filter(|port| !port.is_empty() && *port != default))
 }
 
+/// Host and port as they are compared: in lower case, without a port that says nothing. `None` if they are sent like that.
+pub(crate) fn normal_host(authority: &str, scheme: Option<&Scheme>) -> Option<String> {
+    let normal = match host_and_port(authority, scheme.map(|scheme| lower_case(scheme.as_str()))) {
+        (host, None) => host,
+        _ => authority,
+    };
+    let is_normal = normal.len() == authority.len() && !normal.bytes().any(|byte| byte.is_ascii_uppercase());
+    (!is_normal).then(|| normal.to_ascii_lowercase())
+}
+
 /// `uri-host [ ":" port ]` by RFC 3986 §3.2.2: no white space, no path, no second host behind a comma, and colons
 /// elsewhere only in brackets.
 fn is_host_and_port(authority: &str) -> bool {

@@ -175,13 +175,13 @@ impl Tally {
         self.scalars[Scalar::Hits as usize].load(Relaxed).is_multiple_of(TIMED)
     }
 
-    /// For how many this one stands, of which so many came before: the first ones each for itself, then one in so many, a
-    /// power of two up to 64, for all.
+    /// For how many this one stands, of which so many came before: the first ones each for itself, then about one in so
+    /// many for all. Not each of the same distance, which what comes by turns could fall in step with.
     #[inline]
     pub(crate) fn stands_for(before: u64, one_in: u64) -> u64 {
         match before {
             0..ALONE => 1,
-            _ if before.is_multiple_of(one_in) => one_in,
+            _ if before.wrapping_mul(GOLDEN) <= u64::MAX / one_in => one_in,
             _ => 0,
         }
     }
@@ -226,6 +226,9 @@ const TIMED: u64 = 64;
 /// After so many, some stand for all.
 const ALONE: u64 = 64;
 
+/// The golden ratio of 2^64: its multiples are spread most evenly.
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,8 +272,16 @@ mod tests {
     #[test]
     fn samples_stand_for_all() {
         for one_in in [16, 64] {
-            let sum = |count| (0..count).map(|before| Tally::stands_for(before, one_in)).sum::<u64>();
-            assert_eq!([sum(64), sum(6400)], [64, 6400]);
+            let sum = |step, count| {
+                let some = (0..count).step_by(step);
+                some.map(|before| Tally::stands_for(before, one_in)).sum::<u64>() * step as u64
+            };
+            assert_eq!(sum(1, 64), 64);
+            // All of them, and what comes each second, third or 64th time.
+            for step in [1, 2, 3, 64] {
+                let about = sum(step, 64_000);
+                assert!(about.abs_diff(64_000) <= 4 * one_in * step as u64, "{step}: {about}");
+            }
         }
     }
 }

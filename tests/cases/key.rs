@@ -1,6 +1,6 @@
 //! KEY: what tells requests apart (O-05, O-06, part of O-08).
 
-use crate::support::{App, Inner, MINUTE, Random, Reply, Script, cases, head, plain, value};
+use crate::support::{App, Inner, MINUTE, Random, Reply, Script, cases, head, plain, until, value};
 use http::{Method, Request, Uri, Version, uri::Scheme};
 use larder::{Policy, assert_bypass, assert_hit, assert_miss};
 use proptest::prelude::*;
@@ -107,6 +107,41 @@ async fn o_05_equivalent_spellings_share() {
         }
         assert_eq!(app.calls(), 1);
     }
+}
+
+/// What shares an answer is all the same to the handler that gives it.
+#[tokio::test]
+async fn o_05_the_handler_sees_the_spelling_that_is_shared() {
+    let https = Some(Scheme::HTTPS);
+    for (asked, uri, host) in [
+        (ask("/x", Some("A.Example"), None), "/x", "a.example"),
+        (ask("/x", Some("a.example:"), None), "/x", "a.example"),
+        (ask("/x", Some("A.example:80"), Some(Scheme::HTTP)), "/x", "a.example"),
+        (ask("/x", Some("A.example:8080"), https.clone()), "/x", "a.example:8080"),
+        (ask("/x", Some("[FE80::a]:443"), https), "/x", "[fe80::a]"),
+        (ask("HTTPS://A.EXAMPLE:443/x?Y", Some("a.Example"), None), "https://a.example/x?Y", "a.example"),
+        (ask("https://A.example:8443/X", None, None), "https://a.example:8443/X", ""),
+    ] {
+        let app = App::new(minute().stale_while_revalidate(MINUTE), mirror());
+        let again = || {
+            let mut again = Request::get(asked.uri());
+            if let Some(host) = asked.headers().get("host") {
+                again = again.header("host", host);
+            }
+            again.extension(asked.extensions().get::<Scheme>().cloned().unwrap_or(Scheme::HTTP))
+        };
+        app.send(again()).await;
+        app.advance(90);
+        app.send(again()).await;
+        until("it is refreshed", || app.calls() == 2).await;
+        for call in app.inner.seen() {
+            assert_eq!((call.uri.to_string(), call.header("host")), (uri.to_owned(), host.to_owned()));
+        }
+    }
+    // What passes by is as it was sent.
+    let app = App::new(minute(), mirror());
+    app.send(Request::post("/x").header("host", "A.Example:80")).await;
+    assert_eq!(app.inner.last().header("host"), "A.Example:80");
 }
 
 #[tokio::test]

@@ -166,10 +166,11 @@ impl Fill {
 
     /// Ends the use of what is stored, here and in the stores.
     pub(crate) fn remove(&self, entry: &Arc<Entry>) {
-        self.cache.remove(self.key.as_bytes(), entry);
         if self.looks_in_stores() {
-            self.cache.remove_soon(self.key.as_bytes(), &self.request);
+            // First: nobody takes it from there when it is not here any more.
+            self.cache.end_in_stores(self.key.as_bytes(), entry, &self.request);
         }
+        self.cache.remove(self.key.as_bytes(), entry);
     }
 
     /// Takes an entry into the memory tier.

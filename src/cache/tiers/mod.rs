@@ -3,6 +3,7 @@
 //! that is stored.
 
 mod count;
+mod ended;
 mod lease;
 mod places;
 mod send;
@@ -12,6 +13,8 @@ pub(crate) use count::HEAD;
 pub(crate) use lease::{Lease, Leased};
 pub(crate) use places::Places;
 pub(crate) use writer::{Write, Writer};
+
+use ended::Ended;
 
 use super::{Cache, StoreCounts, table::Table};
 use crate::{
@@ -47,6 +50,7 @@ impl Tiers {
             places: Places::new(namespace),
             writer: Writer::new(writes, bytes),
             signposts: Table::default(),
+            ended: Ended::default(),
         }
     }
 }
@@ -60,6 +64,8 @@ pub(crate) struct Tiers {
     pub(super) writer: Writer,
     /// The fields that select the variants of resources that a store has, as it said last.
     signposts: Table<Arc<[HeaderName]>, 10_000>,
+    /// What was ended here, and may be there still.
+    pub(super) ended: Ended,
 }
 
 /// A store, and what came of asking it.
@@ -233,17 +239,23 @@ impl Cache {
         let guess = (!known.is_empty()).then(|| places.variant(key, &digest(&known, request)));
         let asked: Vec<StoreKey> = guess.into_iter().chain([first]).collect();
         let found = tier.store.get(&asked).await?;
-        let mut signpost = None;
+        let (mut meant, mut signpost) = (None, None);
         for (place, bytes) in asked.iter().zip(found) {
             let Some(bytes) = bytes else { continue };
-            match self.open(place, bytes)? {
-                Sealed::Parcel(parcel) if is_meant(&parcel, kind, key, request) => {
-                    return self.judged(*parcel);
-                }
-                Sealed::Parcel(_) => {}
-                Sealed::Signpost(post) if post.key == key => signpost = Some(post),
-                Sealed::Signpost(_) => return Err(Unfit::Other("other-key")),
+            match self.open(place, bytes) {
+                Ok(Sealed::Parcel(parcel)) if is_meant(&parcel, kind, key, request) => meant = Some(parcel),
+                Ok(Sealed::Parcel(_)) => {}
+                Ok(Sealed::Signpost(post)) if post.key == key => signpost = Some(post),
+                Ok(Sealed::Signpost(_)) if meant.is_none() => return Err(Unfit::Other("other-key")),
+                Err(unfit) if meant.is_none() => return Err(unfit),
+                Ok(Sealed::Signpost(_)) | Err(_) => {}
             }
+        }
+        // What was stored under fewer fields than are nominated now may be another request's.
+        let knows =
+            |parcel: &Parcel, post: &Signpost| post.nominated.iter().all(|name| parcel.nominated.contains(name));
+        if let Some(parcel) = meant.filter(|parcel| signpost.as_ref().is_none_or(|post| knows(parcel, post))) {
+            return self.judged(key, *parcel);
         }
         let Some(Signpost { nominated, variants, .. }) = signpost else { return Ok(None) };
         self.0.tiers.learn(key, &nominated);
@@ -261,7 +273,7 @@ impl Cache {
         let found = found.unwrap_or(Err(StoreError::Timeout))?;
         let Some(bytes) = found.into_iter().next().flatten() else { return Ok(None) };
         match self.open(&asked[0], bytes)? {
-            Sealed::Parcel(parcel) if is_meant(&parcel, kind, key, request) => self.judged(*parcel),
+            Sealed::Parcel(parcel) if is_meant(&parcel, kind, key, request) => self.judged(key, *parcel),
             Sealed::Parcel(_) => Err(Unfit::Other("other-key")),
             Sealed::Signpost(_) => Err(Unfit::Other("field")),
         }
@@ -284,7 +296,10 @@ impl Cache {
     }
 
     /// Nothing if it is not known what has been invalidated since it was made, or it is of no use any more.
-    fn judged(&self, parcel: Parcel) -> Result<Option<Parcel>, Unfit> {
+    fn judged(&self, key: &[u8], parcel: Parcel) -> Result<Option<Parcel>, Unfit> {
+        if self.0.tiers.ended.has(key, parcel.received) {
+            return Err(Unfit::Other("ended"));
+        }
         if self.0.log.inward(parcel.stamp).is_none() {
             return Err(Unfit::Unknown("unknown-position"));
         }

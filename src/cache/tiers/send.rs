@@ -4,7 +4,7 @@ use super::{Tier, Tiers, digest, selecting, writer::Write};
 use crate::{
     cache::Cache,
     clock::Moment,
-    entry::Entry,
+    entry::{Entry, FROM_A_STORE},
     invalidation::Standing,
     store::{Browser, Fault, Kind, Parcel, Sealed, Signpost, StoreError, StoreKey},
     timer,
@@ -37,6 +37,7 @@ impl Cache {
                     // Those before it tell nothing.
                     if nearer + 1 == all.len() {
                         write.entry.told.is_there();
+                        self.0.tiers.ended.is_replaced(&write.key, write.entry.received());
                     }
                 }
                 Err(reason) => tier.told.reason(reason),
@@ -46,22 +47,28 @@ impl Cache {
 
     /// Removes what a request with these fields selects.
     pub(super) async fn remove_from_stores(&self, key: &[u8], request: &HeaderMap) {
-        self.remove_from(&self.0.tiers.all, key, request).await;
+        let Tiers { all, ended, .. } = &self.0.tiers;
+        if self.remove_from(all, key, request).await {
+            ended.is_removed(key, self.now());
+        }
     }
 
-    /// The same from some of them.
-    pub(super) async fn remove_from(&self, tiers: &[Tier], key: &[u8], request: &HeaderMap) {
+    /// The same from some of them. True if none failed.
+    pub(super) async fn remove_from(&self, tiers: &[Tier], key: &[u8], request: &HeaderMap) -> bool {
         let places = &self.0.tiers.places;
         let nominated = self.stored_by(key);
         let place = match nominated.is_empty() {
             true => places.resource(key),
             false => places.variant(key, &digest(&nominated, request)),
         };
+        let mut all = true;
         for tier in tiers {
             if let Err(error) = tier.store.remove(slice::from_ref(&place)).await {
                 tier.told.reason(error.as_str());
+                all = false;
             }
         }
+        all
     }
 
     /// Waits until all that was invalidated here before an entry was made is in the log: else nobody could use it.
@@ -132,9 +139,27 @@ impl Cache {
         if ttl < Duration::from_millis(1) {
             return Ok(());
         }
+        if self.is_late(tier, entry, &write.key, &place).await {
+            return Err("superseded");
+        }
         let parcel = self.parcel(write, nominated)?;
         let sealed = self.0.tiers.codec.seal(&Sealed::Parcel(Box::new(parcel)), &place).map_err(Fault::as_str)?;
         tier.store.put(place, sealed, ttl).await.map_err(StoreError::as_str)
+    }
+
+    /// Whether the store has what another process began to make later: of what took long to make, that is looked for.
+    async fn is_late(&self, tier: &Tier, entry: &Entry, key: &[u8], place: &StoreKey) -> bool {
+        if entry.started == FROM_A_STORE || entry.fill_time < SLOW {
+            return false;
+        }
+        let found =
+            tier.store.get(slice::from_ref(place)).await.ok().and_then(|found| found.into_iter().next().flatten());
+        let stored = found.and_then(|bytes| self.0.tiers.codec.open(bytes, place).ok());
+        matches!(stored, Some(Sealed::Parcel(other))
+            if other.key == key
+                && other.discard_at > self.now()
+                && self.0.log.inward(other.stamp).is_some_and(|stamp| stamp >= entry.stamp)
+                && other.received.saturating_sub(other.fill_time) > entry.began())
     }
 
     fn parcel(&self, write: &Write, nominated: Vec<HeaderName>) -> Result<Parcel, &'static str> {
@@ -177,6 +202,9 @@ impl Write {
         &self.entry.nominated
     }
 }
+
+/// What was made within this time was hardly overtaken by what is not as old.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// So long a write waits for the log.
 const UNSETTLED: Duration = Duration::from_secs(1);

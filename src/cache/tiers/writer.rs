@@ -139,8 +139,9 @@ impl Cache {
         self.do_soon(Job::Write(Box::new(write)));
     }
 
-    /// Has what a request selects removed from the stores, soon.
-    pub(crate) fn remove_soon(&self, key: &[u8], request: &HeaderMap) {
+    /// What a request selects, which was this entry, is not taken from the stores any more, and removed there soon.
+    pub(crate) fn end_in_stores(&self, key: &[u8], entry: &Entry, request: &HeaderMap) {
+        self.0.tiers.ended.note(key, self.now(), entry.discard_at);
         self.do_soon(Job::Remove { key: key.into(), request: request.clone() });
     }
 

@@ -225,7 +225,7 @@ impl<'a, T: Serialize + DeserializeOwned + Send + Sync + 'static> ValueCall<'a, 
             return Err(Bypass::Policy);
         }
         if let Err(error) = self.cache.declare(self.value) {
-            tracing::warn!(target: "larder::store", %error, "a value is not kept");
+            self.cache.warn_of_value(&error);
             return Err(Bypass::ValueConflict);
         }
         let prepared = self.value.prepared();

@@ -2,20 +2,22 @@
 
 use super::{job::Job, service::Filling};
 use crate::{
-    cache::Cache,
+    cache::{Cache, scheme},
     identity::Identity,
     key::{is_forwarding, keyed_uri, narrow_forwarded},
     policy::Rules,
     semantics::{
         content_coding,
         fields::{is_of_the_connection, withdraw_nominations},
+        target::normal_host,
         validation::make_conditional,
     },
 };
 use http::{
-    HeaderName,
-    header::{ACCEPT_ENCODING, CONNECTION, RANGE},
+    HeaderName, HeaderValue, Uri,
+    header::{ACCEPT_ENCODING, CONNECTION, HOST, RANGE},
     request::Parts,
+    uri::Scheme,
 };
 use std::sync::Arc;
 
@@ -73,9 +75,36 @@ pub(super) fn mark(sent: &mut Parts, cache: &Cache, rules: &Arc<Rules>) {
         });
     }
     // What is compared in a normal form is sent in it too.
+    normalize_host(sent);
     if let Some(codings) = content_coding::normal(&sent.headers) {
         sent.headers.insert(ACCEPT_ENCODING, codings.to_header_value());
     }
+}
+
+/// A handler that tells `Shop.example` from `shop.example` would answer the one and be asked by the other.
+fn normalize_host(sent: &mut Parts) {
+    let scheme = scheme(sent).cloned();
+    let scheme = scheme.as_ref();
+    let host = sent.headers.get(HOST).and_then(|host| normal_host(host.to_str().ok()?, sent.uri.scheme().or(scheme)));
+    if let Some(host) = host.and_then(|host| HeaderValue::try_from(host).ok()) {
+        sent.headers.insert(HOST, host);
+    }
+    if let Some(uri) = with_normal_host(&sent.uri, scheme) {
+        sent.uri = uri;
+    }
+    #[cfg(feature = "axum")]
+    if let Some(axum::extract::OriginalUri(uri)) = sent.extensions.get_mut()
+        && let Some(normal) = with_normal_host(uri, scheme)
+    {
+        *uri = normal;
+    }
+}
+
+fn with_normal_host(uri: &Uri, scheme: Option<&Scheme>) -> Option<Uri> {
+    let host = normal_host(uri.authority()?.as_str(), uri.scheme().or(scheme))?;
+    let mut parts = uri.clone().into_parts();
+    parts.authority = Some(host.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// Leaves only the query parameters that are part of the key.

@@ -3,11 +3,13 @@ use crate::{
     identity::{Identity, IdentityEstablished, IdentityUnknown},
     outcome::Bypass,
     request_stats::RequestStats,
+    seldom::Seldom,
 };
 use http::{Extensions, Request, Response};
 use std::{
     fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::LazyLock,
     task::{Context, Poll},
 };
 use tower_service::Service;
@@ -104,12 +106,17 @@ pub(super) fn establish<B>(
         }
         Err(unknown) => {
             let reason = unknown.0.as_str();
-            tracing::warn!(target: "larder::identity", reason, "nobody knows who asks; the request bypasses the cache");
+            if UNKNOWN.is_time() {
+                tracing::warn!(target: "larder::identity", reason, "nobody knows who asks; the request bypasses the cache");
+            }
             request.extensions_mut().insert(unknown);
             IdentityEstablished(None)
         }
     }
 }
+
+/// When that was said: clients can bring it about.
+static UNKNOWN: LazyLock<Seldom> = LazyLock::new(Seldom::default);
 
 /// The closure that derives the identity has panicked.
 pub(super) const PANICKED: IdentityUnknown = IdentityUnknown(Bypass::CallbackPanicked);

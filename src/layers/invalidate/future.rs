@@ -3,7 +3,6 @@ use http::Response;
 use pin_project_lite::pin_project;
 use std::{
     borrow::Cow,
-    error::Error,
     fmt,
     future::Future,
     pin::Pin,
@@ -51,7 +50,7 @@ impl Telling {
 
     fn tell(mut self) -> Option<Told> {
         let changes = self.changes.take()?;
-        Some(Told { cache: self.cache.clone(), telling: Some(Box::pin(commit(changes))) })
+        Some(Told { cache: self.cache.clone(), telling: Some(Box::pin(commit(self.cache.clone(), changes))) })
     }
 }
 
@@ -79,17 +78,16 @@ impl Drop for Told {
     }
 }
 
-async fn commit(changes: Changes) {
+async fn commit(cache: Cache, changes: Changes) {
     if let Err(error) = changes.commit().await {
-        let cause = error.source().map(tracing::field::display);
-        tracing::warn!(target: "larder::invalidate", %error, cause, "a change could not be told");
+        cache.warn_of(&error);
     }
 }
 
 impl Drop for Telling {
     fn drop(&mut self) {
         let Some(changes) = self.changes.take() else { return };
-        let mut telling = Box::pin(commit(changes));
+        let mut telling = Box::pin(commit(self.cache.clone(), changes));
         // Mostly there is nothing to wait for.
         if telling.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             self.cache.background().spawn(Span::current(), telling);

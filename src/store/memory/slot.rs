@@ -197,9 +197,14 @@ impl Variant {
     }
 }
 
-/// Whether a response must not make way for another: its fill began later, or, where that came from a store, it arrived later.
+/// Whether a response must not make way for another: its fill began later. That is told by number of two that were made here,
+/// and by the clock of one that was made elsewhere; of what came from a store, that which arrived later is the younger.
 fn is_younger(one: &Entry, other: &Entry) -> bool {
-    if other.started == FROM_A_STORE { one.received() > other.received() } else { one.started > other.started }
+    match (one.started, other.started) {
+        (_, FROM_A_STORE) => one.received() > other.received(),
+        (FROM_A_STORE, _) => one.began() > other.began(),
+        (one, other) => one > other,
+    }
 }
 
 fn selecting_values(nominated: &[HeaderName], request: &HeaderMap) -> SmallVec<[u8; 32]> {

@@ -7,11 +7,11 @@ use super::{
     fault::{Fault, answer},
     line::Ask,
     node::{Node, Target},
-    run::{Deadline, Seldom, Stop, backoff, first},
+    run::{Deadline, Stop, backoff, first},
     sentinel::once,
     slots::{self, Owned},
 };
-use crate::clock::Moment;
+use crate::seldom::Seldom;
 use redis::Value;
 use std::{
     sync::{
@@ -37,7 +37,6 @@ pub(super) struct Cluster {
     /// Raised with each map.
     news: watch::Sender<u64>,
     stopped: watch::Receiver<bool>,
-    since: Moment,
     refused: Seldom,
 }
 
@@ -67,7 +66,6 @@ impl Cluster {
             stale: Notify::new(),
             news: watch::Sender::new(0),
             stopped,
-            since: Moment::now(),
             refused: Seldom::default(),
         };
         (Arc::new(cluster), stop)
@@ -129,7 +127,7 @@ impl Cluster {
                 }
                 Err(refusal) => {
                     trials += 1;
-                    if self.refused.is_time(self.since.elapsed()) {
+                    if self.refused.is_time() {
                         tracing::warn!(
                             target: "larder::store",
                             "no node of the Redis cluster tells of its slots, and it is tried again: {}", refusal.text

@@ -8,10 +8,10 @@ use super::{
     fault::{Fault, Reason, answer},
     info::Sample,
     line::{Ask, Line, Live, keep},
-    run::{Deadline, Seldom, Stop},
+    run::{Deadline, Stop},
     sentinel::Sentinels,
 };
-use crate::clock::Moment;
+use crate::{clock::Moment, seldom::Seldom};
 use redis::{Value, aio::MultiplexedConnection};
 use std::{
     sync::{
@@ -122,7 +122,7 @@ impl Node {
         }
         let Ok(runtime) = Handle::try_current() else { return };
         // A runtime without IO: not again with each request.
-        if self.panicked.load(Ordering::Relaxed) && !self.warned.panicked.is_time(self.now()) {
+        if self.panicked.load(Ordering::Relaxed) && !self.warned.panicked.is_time() {
             return;
         }
         for (index, line) in self.lines.iter().enumerate() {
@@ -206,7 +206,7 @@ impl Node {
 
     /// A line was not connected.
     pub(super) fn refused(&self, refusal: Refusal) {
-        if self.warned.refused.is_time(self.now()) {
+        if self.warned.refused.is_time() {
             tracing::warn!(
                 target: "larder::store",
                 server = %self.name(),
@@ -230,7 +230,7 @@ impl Node {
         let Some(sample) = Sample::read(info) else { return };
         if let Some(unfit) = sample.unfit() {
             let before = self.state().sample.as_ref().and_then(Sample::unfit);
-            if before != Some(unfit) && self.warned.policy.is_time(self.now()) {
+            if before != Some(unfit) && self.warned.policy.is_time() {
                 tracing::warn!(
                     target: "larder::store",
                     server = %self.name(),
@@ -356,14 +356,14 @@ impl Node {
     }
 
     fn took(&self, time: Duration) {
-        if time > SLOW && self.warned.slow.is_time(self.now()) {
+        if time > SLOW && self.warned.slow.is_time() {
             tracing::warn!(target: "larder::store", server = %self.name(), "an operation took {time:?}");
         }
     }
 
     fn tell(&self, turn: Option<Turn>) {
         match turn {
-            Some(Turn::Opened(reason)) if self.warned.breaker.is_time(self.now()) => tracing::warn!(
+            Some(Turn::Opened(reason)) if self.warned.breaker.is_time() => tracing::warn!(
                 target: "larder::store",
                 server = %self.name(),
                 "Redis is left alone, and asked in the background whether it is back: {}", reason.as_str()

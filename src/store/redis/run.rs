@@ -4,7 +4,6 @@ use crate::{clock::Moment, timer};
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::atomic::{AtomicU64, Ordering},
     task::Poll,
     time::Duration,
 };
@@ -63,20 +62,6 @@ impl Stop {
     }
 }
 
-/// Lets something through once a minute.
-#[derive(Debug, Default)]
-pub(super) struct Seldom(AtomicU64);
-
-impl Seldom {
-    /// Whether it is time, `now` being the time since some start.
-    pub(super) fn is_time(&self, now: Duration) -> bool {
-        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX - 1) + 1;
-        let last = self.0.load(Ordering::Relaxed);
-        let due = last == 0 || now.saturating_sub(last) >= 60_000;
-        due && self.0.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,16 +76,6 @@ mod tests {
             assert!(pause >= Duration::from_millis(25) && pause <= longest, "{trials}: {pause:?}");
         }
         assert!(backoff(100) >= longest / 2);
-    }
-
-    #[test]
-    fn once_a_minute() {
-        let seldom = Seldom::default();
-        let at = Duration::from_secs;
-        assert!(seldom.is_time(at(0)));
-        assert!(!seldom.is_time(at(59)));
-        assert!(seldom.is_time(at(60)));
-        assert!(!seldom.is_time(at(61)));
     }
 
     #[tokio::test]

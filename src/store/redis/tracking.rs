@@ -8,11 +8,12 @@ use super::{
     fault::{Fault, answer},
     link::Link,
     node::Node,
-    run::{Seldom, backoff, first},
+    run::{backoff, first},
     sentinel::once,
 };
 use crate::{
     clock::Moment,
+    seldom::Seldom,
     store::{Listener, StoreFuture, Teller},
 };
 use redis::{PushInfo, PushKind, Value, cmd};
@@ -78,11 +79,11 @@ impl Drop for Following {
 }
 
 async fn listen(node: Arc<Node>, prefix: String, listener: Arc<dyn Listener>) {
-    let (start, warned, mut trials) = (Moment::now(), Seldom::default(), 0);
+    let (warned, mut trials) = (Seldom::default(), 0);
     loop {
         let began = Moment::now();
         let refusal = listen_once(&node, &prefix, &listener).await;
-        if warned.is_time(start.elapsed()) {
+        if warned.is_time() {
             tracing::warn!(
                 target: "larder::store",
                 server = %node.name(),

@@ -104,6 +104,39 @@ async fn o_21_a_fill_under_way_here_while_it_is_purged_elsewhere() {
     }
 }
 
+/// A fill that hung while another node has made it anew, which was not invalidated, is stored nowhere.
+#[tokio::test]
+async fn o_22_a_late_answer_does_not_replace_a_younger_one_of_another_node() {
+    let server = Server::standalone().await;
+    let (gate, answer) = Gate::new();
+    let setup = Setup::new(server.url(), tagged()).answer(answer).timed();
+    for asks_meanwhile in [false, true] {
+        let (a, b) = setup.two().await;
+        let slow = gate.hold(&a, "/x").await;
+        for node in [&a, &b] {
+            node.advance(secs(30));
+        }
+        let younger = b.store("/x").await;
+        if asks_meanwhile {
+            // It waits for nobody, and has what is in Redis taken into memory.
+            assert_eq!(a.send(Request::head("/x")).await.outcome(), "hit");
+        }
+        for node in [&a, &b] {
+            node.advance(secs(30));
+        }
+        let late = gate.release(slow).await;
+        assert_ne!(late, younger);
+        a.written().await;
+        if asks_meanwhile {
+            assert_eq!(a.get("/x").await, younger);
+        }
+        let c = setup.start().await;
+        c.advance(secs(60));
+        assert_eq!((c.get("/x").await, c.calls()), (younger, 0));
+        a.cache.invalidate(Selector::everything()).await.unwrap();
+    }
+}
+
 /// A validation under way does not revive what was purged.
 #[tokio::test]
 async fn o_21_a_304_does_not_revive() {

@@ -2,7 +2,7 @@
 
 use crate::support::{Got, HOUR, Node, Setup, header, now, reply_with, secs, tagged};
 use http::Request;
-use larder::{Policy, Selector};
+use larder::{Policy, RequestDirectives, Selector};
 use larder_redis_tests::{Server, until};
 
 /// Varies by the language, and under `/growing` also by the colour if the language is German.
@@ -66,6 +66,33 @@ async fn o_10_the_nominated_fields_grow() {
     let c = setup(&server).start().await;
     assert_eq!(ask(&c, "/growing", "de", "red").await.body, german);
     assert_eq!(ask(&c, "/growing", "de", "blue").await.header("x-shown"), "blue");
+}
+
+/// One that knows what varied before learns that more does, although what it would guess is still there.
+#[tokio::test]
+async fn o_10_what_was_stored_under_fewer_fields_is_not_used_any_more() {
+    let server = Server::standalone().await;
+    let policy = tagged().request_directives(RequestDirectives::Honor);
+    let setup = Setup::new(server.url(), policy).replies(|request, call| {
+        let grows = header(request, "cache-control") == "no-cache";
+        let vary = if grows { "Accept-Language, X-Colour" } else { "Accept-Language" };
+        reply_with(
+            call,
+            &[("vary", vary), ("x-said", header(request, "accept-language")), ("x-shown", header(request, "x-colour"))],
+        )
+    });
+    let (a, b) = setup.two().await;
+    let old = store(&b, "/x", "de", "red").await;
+    let anew = Request::get("/x").header("accept-language", "de").header("x-colour", "blue");
+    let new = a.send(anew.header("cache-control", "no-cache")).await;
+    a.written().await;
+    assert_ne!(new.body, old);
+    b.cache.clear();
+    for (colour, shown) in [("blue", "blue"), ("green", "green"), ("red", "red")] {
+        let got = ask(&b, "/x", "de", colour).await;
+        assert_eq!(got.header("x-shown"), shown, "{:?}", b.cache.stats());
+        assert_ne!(got.body, old);
+    }
 }
 
 /// Both write at the same time, and neither's variant is another's.
