@@ -1,7 +1,8 @@
 //! tonic: the place of the cache in a gRPC server.
 //!
-//! gRPC calls are POST requests. They pass through, bodies, trailers and streams untouched; what is cached are plain
-//! GET routes beside them.
+//! gRPC calls are POST requests. Here they pass through, bodies, trailers and streams untouched; what is cached are plain
+//! GET routes beside them. Unary calls are cached too where the policy says `grpc()`, as their content is then part of the
+//! key, and the layer says how it is given back: `CacheLayer::new(&cache, policy.grpc()).rebuild_body(tonic::body::Body::new)`.
 //!
 //! `cargo run --example tonic`, then `curl -i localhost:3000/prices`.
 #![allow(clippy::print_stdout, reason = "it tells where it listens")]

@@ -86,24 +86,67 @@ fn homes() -> BTreeMap<String, String> {
     homes
 }
 
-#[test]
-fn modules_import_each_other_in_one_direction() {
+/// The modules that each one imports.
+fn uses() -> BTreeMap<String, BTreeSet<String>> {
     let (modules, homes) = (modules(), homes());
-    let mut left: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut uses = BTreeMap::new();
     for (name, texts) in &modules {
         let names: BTreeSet<String> = texts.iter().flat_map(|text| imports(text)).collect();
         let of =
             |import: &String| homes.get(import).filter(|_| !modules.contains_key(import)).unwrap_or(import).clone();
         let used: BTreeSet<String> = names.iter().map(of).collect();
-        let used = modules.keys().filter(|other| *other != name && used.contains(*other)).map(|other| &**other);
-        left.insert(name, used.collect());
+        let used = modules.keys().filter(|other| *other != name && used.contains(*other)).cloned();
+        uses.insert(name.clone(), used.collect());
     }
+    uses
+}
+
+/// The floors, the lowest first.
+const FLOORS: [&[&str]; 7] = [
+    &["semantics"],
+    &[
+        "account",
+        "clock",
+        "credentials",
+        "daily",
+        "hex",
+        "identity",
+        "key",
+        "outcome",
+        "random",
+        "request_stats",
+        "seldom",
+        "sync",
+        "tally",
+        "timer",
+    ],
+    &["invalidation"],
+    &["config_error", "entry", "policy"],
+    &["store"],
+    &["cache"],
+    &["admin", "bust", "config", "layers", "test_util", "warm"],
+];
+
+#[test]
+fn modules_look_down() {
+    let floor = |name: &str| FLOORS.iter().position(|floor| floor.contains(&name));
+    for (name, used) in uses() {
+        let own = floor(&name).unwrap_or_else(|| panic!("on which floor does {name} stand?"));
+        for other in used {
+            assert!(floor(&other).unwrap() <= own, "{name} imports {other}, which stands above it");
+        }
+    }
+}
+
+#[test]
+fn modules_import_each_other_in_one_direction() {
+    let mut left = uses();
     assert!(left["layers"].contains("cache") && left["admin"].contains("cache"), "imports are found: {left:?}");
     assert!(left["semantics"].is_empty(), "{:?}", left["semantics"]);
-    while let Some(lowest) = left.iter().find(|(_, used)| used.is_empty()).map(|(name, _)| *name) {
-        left.remove(lowest);
+    while let Some(lowest) = left.iter().find(|(_, used)| used.is_empty()).map(|(name, _)| name.clone()) {
+        left.remove(&lowest);
         for used in left.values_mut() {
-            used.remove(lowest);
+            used.remove(&lowest);
         }
     }
     assert!(left.is_empty(), "these import each other, or what does: {left:?}");

@@ -103,7 +103,7 @@ impl AdviceKind {
 }
 
 impl Cache {
-    /// What could be changed, as the counters of the last hour say; the gravest first. It takes about fifty requests of a kind
+    /// What could be changed, as the counters of the last hour say, and for routes that are never stored those of all the time; the gravest first. It takes about fifty requests of a kind
     /// before anything is said of them.
     ///
     /// ```

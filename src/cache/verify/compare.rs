@@ -9,7 +9,7 @@ use http::{
 };
 use std::collections::BTreeMap;
 
-/// The fields in which an answer differs from a stored response; at most 16. `ignored` may differ, and `own` are not part of
+/// The fields in which an answer differs from a stored response, at most 14. `ignored` may differ, and `own` are not part of
 /// what is served.
 pub(crate) fn differing_fields(
     entry: &Entry,
