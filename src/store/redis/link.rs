@@ -84,7 +84,7 @@ impl Link {
         self.stop.stop();
     }
 
-    /// Runs a script; all keys must be in one slot.
+    /// Runs a script, whether or not the server is left alone by requests; all keys must be in one slot.
     pub(crate) async fn script(
         &self,
         script: &Script,
@@ -92,7 +92,7 @@ impl Link {
         arguments: &[&[u8]],
         within: Duration,
     ) -> Result<Value, StoreError> {
-        let deadline = Deadline::within(within);
+        let deadline = Deadline::within(within).insisting();
         let key = keys.first().copied().unwrap_or_default();
         let command = |name: &str, what: &str| {
             let mut command = redis::cmd(name);

@@ -87,14 +87,18 @@ impl Node {
     }
 
     /// Asks, and waits until the deadline. Never waits for a connection. A read whose connection breaks off is asked once
-    /// more on another one.
+    /// more on another one. What insists is asked of a server that is left alone too; answered in the time that
+    /// requests have, it says that the server is back.
     pub(super) async fn ask(
         self: &Arc<Self>,
         ask: Ask<'_>,
         deadline: Deadline,
         is_read: bool,
     ) -> Result<Vec<Result<Value, Fault>>, Fault> {
-        self.admit()?;
+        let admitted = self.admit();
+        if let (Err(fault), false) = (&admitted, deadline.insists()) {
+            return Err(fault.clone());
+        }
         let began = deadline.gone();
         let mut live = self.pick(None).ok_or_else(|| self.unconnected())?;
         let mut result = self.ask_on(&live, ask, deadline).await;
@@ -105,8 +109,9 @@ impl Node {
             live = other;
             result = self.ask_on(&live, ask, deadline).await;
         }
-        self.note(&result);
-        self.took(deadline.gone().saturating_sub(began));
+        let took = deadline.gone().saturating_sub(began);
+        self.note(&result, admitted.is_err(), took <= self.setup.budget);
+        self.took(took);
         result
     }
 
@@ -275,16 +280,18 @@ impl Node {
             None => Err(Fault::Unconnected),
         };
         match result {
-            Ok(()) => {
-                let turn = self.breaker().answered();
-                self.tell(turn);
-                self.news.send_modify(|news| *news += 1);
-            }
+            Ok(()) => self.is_back(),
             Err(fault) => {
                 let now = self.now();
                 self.breaker().unanswered(fault.reason().unwrap_or(Reason::Broken), now);
             }
         }
+    }
+
+    fn is_back(&self) {
+        let turn = self.breaker().answered();
+        self.tell(turn);
+        self.news.send_modify(|news| *news += 1);
     }
 
     async fn ask_on(&self, live: &Live, ask: Ask<'_>, deadline: Deadline) -> Result<Vec<Result<Value, Fault>>, Fault> {
@@ -319,7 +326,7 @@ impl Node {
         last_resort
     }
 
-    fn note(&self, result: &Result<Vec<Result<Value, Fault>>, Fault>) {
+    fn note(&self, result: &Result<Vec<Result<Value, Fault>>, Fault>, left_alone: bool, in_time: bool) {
         let faults = match result {
             Ok(answers) => answers.iter().filter_map(|answer| answer.as_ref().err()).find(|fault| fault.is_of_server()),
             Err(fault) => Some(fault),
@@ -328,7 +335,8 @@ impl Node {
             self.mislead();
         }
         match faults.and_then(Fault::reason) {
-            None if result.is_ok() => self.breaker().succeeded(),
+            None if result.is_ok() && in_time && left_alone => self.is_back(),
+            None if result.is_ok() && in_time => self.breaker().succeeded(),
             None => {}
             Some(reason) => {
                 let now = self.now();

@@ -14,11 +14,21 @@ use tokio::sync::watch;
 pub(super) struct Deadline {
     since: Moment,
     within: Duration,
+    insists: bool,
 }
 
 impl Deadline {
     pub(super) fn within(within: Duration) -> Self {
-        Self { since: Moment::now(), within }
+        Self { since: Moment::now(), within, insists: false }
+    }
+
+    /// The same for an operation that is tried also while the server is left alone: none that a request waits for.
+    pub(super) fn insisting(self) -> Self {
+        Self { insists: true, ..self }
+    }
+
+    pub(super) fn insists(self) -> bool {
+        self.insists
     }
 
     pub(super) fn left(self) -> Duration {

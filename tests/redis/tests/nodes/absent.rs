@@ -232,3 +232,26 @@ async fn o_35_clients_that_go_away() {
     until("nobody is left", async || (node.cache.stats().fills, node.cache.stats().background) == (0, 0)).await;
     proxy.cut(Close::Rst).await;
 }
+
+/// A server that is farther away than the budget is of no use to requests, and hears of what is invalidated all the same.
+#[tokio::test]
+async fn o_32_too_far_for_requests() {
+    let server = Server::standalone().await;
+    let proxy = Proxy::to(server.address());
+    let far = usual(Redis::open(proxy.url()).unwrap()).absent();
+    let near = Setup::new(server.url(), tagged()).start().await;
+    assert!(far.cache.ready(secs(20)).await);
+    proxy.set(Fault::delay(Way::ToClient, BUDGET * 2));
+    until("it is left alone", async || {
+        far.get("/none").await;
+        far.cache.invalidate(Selector::tag("none")).await.unwrap();
+        far.tier().reasons.contains_key("resting")
+    })
+    .await;
+    let stored = near.store("/x").await;
+    for _ in 0..3 {
+        far.cache.invalidate(Selector::tag("x")).await.expect("it is written");
+    }
+    near.forgets("/x", &stored).await;
+    assert!(!far.tier().up, "requests do not ask it");
+}
