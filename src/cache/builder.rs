@@ -11,7 +11,7 @@ use super::{
     tiers::Tiers,
     uncacheable::Uncacheable,
     uses::Uses,
-    warned::Warned,
+    warned::{DEFAULT_NAMESPACE, Warned},
 };
 #[cfg(feature = "disk")]
 use crate::store::Disk;
@@ -87,7 +87,7 @@ impl CacheBuilder {
     pub(super) fn new() -> Self {
         Self {
             name: "default".to_owned(),
-            namespace: "larder".to_owned(),
+            namespace: DEFAULT_NAMESPACE.to_owned(),
             version: None,
             memory: 64 * MIB,
             entries: None,
@@ -114,7 +114,8 @@ impl CacheBuilder {
         }
     }
 
-    /// The first part of every key: what tells this application from others in a store they share. Default: `larder`.
+    /// The first part of every key: what tells this application from others in a store they share. Default: `larder`, of which the
+    /// log warns where there is a shared log.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
         self
@@ -461,6 +462,7 @@ impl CacheBuilder {
             warned: Warned::default(),
         }));
         Rules::new(&cache.0.policy, cache.unit())?;
+        cache.warn_of_namespace();
         Ok(cache)
     }
 

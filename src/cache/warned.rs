@@ -1,6 +1,6 @@
 //! What the log is told of a cache seldom, however often it happens.
 
-use super::Cache;
+use super::{Cache, log::Log};
 use crate::{invalidation::InvalidateError, seldom::Seldom};
 use std::error::Error;
 
@@ -13,6 +13,17 @@ pub(super) struct Warned {
 }
 
 impl Cache {
+    /// Of what applications share, none has said which one it is.
+    pub(super) fn warn_of_namespace(&self) {
+        if self.0.namespace == DEFAULT_NAMESPACE && matches!(self.0.log, Log::Shared(_)) {
+            tracing::warn!(
+                target: "larder::store",
+                "no namespace was given: another application on the same store that gives none shares what is stored; \
+                 say `Cache::builder().namespace(..)`"
+            );
+        }
+    }
+
     /// A value is not kept, since it contradicts another one of its name.
     pub(super) fn warn_of_value(&self, error: &InvalidateError) {
         if self.0.warned.value.is_time() {
@@ -37,3 +48,6 @@ impl Cache {
         }
     }
 }
+
+/// That of a cache which is told none.
+pub(super) const DEFAULT_NAMESPACE: &str = "larder";
