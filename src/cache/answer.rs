@@ -125,9 +125,10 @@ pub(crate) fn headed<B>(entry: &Entry, now: Timestamp, body: impl FnOnce() -> B)
 
 fn not_modified(entry: &Entry, now: Timestamp) -> Response<StoredBody> {
     let mut headers = head(entry, now);
-    for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_DIGEST, CONTENT_MD5] {
+    for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE] {
         headers.remove(name);
     }
+    remove_digests(&mut headers);
     respond(StatusCode::NOT_MODIFIED, headers, StoredBody::Unsent)
 }
 
@@ -157,12 +158,20 @@ fn unsatisfiable(entry: &Entry, now: Timestamp) -> Response<StoredBody> {
     respond(StatusCode::RANGE_NOT_SATISFIABLE, headers, StoredBody::Empty)
 }
 
+/// Removes what is said of the whole content. `Repr-Digest` holds of a part too, and where there is none.
+fn remove_digests(headers: &mut HeaderMap) {
+    static DIGESTS: [HeaderName; 2] = [CONTENT_DIGEST, CONTENT_MD5];
+    // To compare names costs less than to look one up that is not of those that `http` knows.
+    if headers.keys().any(|name| DIGESTS.contains(name)) {
+        for name in &DIGESTS {
+            headers.remove(name);
+        }
+    }
+}
+
 fn partial(entry: &Entry, now: Timestamp, parts: &[std::ops::Range<u64>]) -> Response<StoredBody> {
     let mut headers = head(entry, now);
-    // They are of the whole content. `Repr-Digest` holds of a part too.
-    for name in [CONTENT_DIGEST, CONTENT_MD5] {
-        headers.remove(name);
-    }
+    remove_digests(&mut headers);
     let complete = entry.body.len() as u64;
     let (length, chunks) = if let [part] = parts {
         headers.insert(CONTENT_RANGE, range::content_range(part, complete));

@@ -168,7 +168,7 @@ impl Fill {
     pub(crate) fn remove(&self, entry: &Arc<Entry>) {
         if self.looks_in_stores() {
             // First: nobody takes it from there when it is not here any more.
-            self.cache.end_in_stores(self.key.as_bytes(), entry, &self.request);
+            self.cache.end_in_stores(self.key.as_bytes(), entry.discard_at, &self.request);
         }
         self.cache.remove(self.key.as_bytes(), entry);
     }

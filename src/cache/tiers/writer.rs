@@ -1,7 +1,7 @@
 //! What waits to be written to the stores: bounded, off the way of responses, in order for each key.
 
 use super::{Cache, Lease};
-use crate::{entry::Entry, timer};
+use crate::{entry::Entry, semantics::date::Timestamp, timer};
 use bytes::Bytes;
 use http::HeaderMap;
 use std::{
@@ -139,9 +139,10 @@ impl Cache {
         self.do_soon(Job::Write(Box::new(write)));
     }
 
-    /// What a request selects, which was this entry, is not taken from the stores any more, and removed there soon.
-    pub(crate) fn end_in_stores(&self, key: &[u8], entry: &Entry, request: &HeaderMap) {
-        self.0.tiers.ended.note(key, self.now(), entry.discard_at);
+    /// What a request selects, which is of no use to anyone after `until`, is not taken from the stores any more, and removed
+    /// there soon.
+    pub(crate) fn end_in_stores(&self, key: &[u8], until: Timestamp, request: &HeaderMap) {
+        self.0.tiers.ended.note(key, self.now(), until);
         self.do_soon(Job::Remove { key: key.into(), request: request.clone() });
     }
 

@@ -13,7 +13,7 @@ use crate::{
         cache_control::ResponseDirectives, date::Timestamp, freshness::LifetimeSource, reuse::Lifespan,
         storable::Storable,
     },
-    store::Found,
+    store::{Found, YEAR},
     tally::{Tally, Usage},
 };
 use http::HeaderMap;
@@ -459,7 +459,9 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
     pub(super) fn keep_loaded(&self, site: &Site, began: Began, value: &Arc<T>) -> Arc<Entry> {
         let made = self.keep(site, began, value);
         if made.ends_older && site.remove_older(began) && site.cache.uses_stores(self.memory_only) {
-            site.cache.remove_soon(site.key.as_bytes(), &HeaderMap::new());
+            // How long the one before is kept, is not known here.
+            let until = site.cache.now().saturating_add(YEAR);
+            site.cache.end_in_stores(site.key.as_bytes(), until, &HeaderMap::new());
         }
         made.entry
     }
