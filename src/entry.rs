@@ -86,6 +86,7 @@ pub(crate) struct Entry {
     /// What the handler said of storing it, where that is not the policy of the layer.
     pub(crate) handler: Option<Arc<Rules>>,
     received: Timestamp,
+    began: Timestamp,
     /// When it is refreshed before it is stale, if ever.
     early: Option<Box<RefreshRules>>,
     /// How long the answer took.
@@ -111,6 +112,8 @@ pub(crate) struct Origin {
     pub(crate) for_caches: Option<ForCaches>,
     pub(crate) storable: Storable,
     pub(crate) received: Timestamp,
+    /// When its fill began.
+    pub(crate) began: Timestamp,
     pub(crate) age: Duration,
     pub(crate) footprint: Footprint,
     pub(crate) tags: Tags,
@@ -187,6 +190,7 @@ impl Entry {
             // What came aged lives from its arrival on.
             refresh_from: refresh_from(&Lifespan { born: received, ..lifespan }, how.refresh, origin.fill_time),
             received,
+            began: origin.began,
             early: how.refresh.is_early().then(|| Box::new(how.refresh)),
             fill_time: origin.fill_time,
             adapted: origin.adapted,
@@ -231,6 +235,7 @@ impl Entry {
             told: Told::default(),
             refresh_from: refresh_from(&lifespan, early, fill_time),
             received: lifespan.born,
+            began: lifespan.born.saturating_sub(fill_time),
             early: early.is_early().then(|| Box::new(early)),
             fill_time,
             adapted: None,
@@ -281,9 +286,9 @@ impl Entry {
         due && matches!(self.lifespan().reuse(None, now), Reuse::Fresh | Reuse::WhileRevalidating)
     }
 
-    /// When its fill began, at the latest.
+    /// When its fill began; of what came from a store, at the latest.
     pub(crate) fn began(&self) -> Timestamp {
-        self.received.saturating_sub(self.fill_time)
+        self.began
     }
 
     /// What decides whether it has been invalidated.

@@ -134,6 +134,7 @@ async fn what_a_head_request_has_ended_is_not_found_in_a_store() {
         app.shelf.stuck.store(stuck, SeqCst);
         let head = Request::head("/x").header("x-tag", "\"b\"").header("cache-control", "no-cache");
         app.send(control(head, "max-age=60")).await;
+        app.clock.advance(Duration::from_secs(1));
         // Before anything could be removed.
         assert_eq!(app.send(control(get(), "max-age=60")).await, "3", "stuck: {stuck}");
         assert_eq!(app.cache.stats().stores["shelf"].reasons["ended"], 1);

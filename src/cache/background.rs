@@ -30,6 +30,8 @@ enum Stage {
     Closing,
     /// Those that still run end now.
     Closed,
+    /// Nobody is told of anything any more.
+    Silent,
 }
 
 /// What came of a [`Cache::shutdown`](crate::Cache::shutdown).
@@ -80,7 +82,7 @@ impl Background {
         let limited = async move {
             let _place = place;
             let mut task = pin!(task);
-            let mut closed = pin!(closed.wait_for(|stage| *stage == Stage::Closed));
+            let mut closed = pin!(closed.wait_for(|stage| *stage >= Stage::Closed));
             let mut late = pin!(timer::after(longest));
             poll_fn(|cx| {
                 if task.as_mut().poll(cx).is_ready() || closed.as_mut().poll(cx).is_ready() {
@@ -115,10 +117,15 @@ impl Background {
         timer::until(stop, self.closing()).await;
     }
 
-    /// Resolves when the cache has shut down.
-    pub(crate) async fn closed(&self) {
+    /// Resolves when the cache has shut down, and told others all that there was to tell.
+    pub(crate) async fn silent(&self) {
         // The sender lives as long as this does.
-        let _ = self.0.stage.subscribe().wait_for(|stage| *stage == Stage::Closed).await;
+        let _ = self.0.stage.subscribe().wait_for(|stage| *stage == Stage::Silent).await;
+    }
+
+    /// Others have been told of everything.
+    pub(super) fn fall_silent(&self) {
+        self.0.stage.send_modify(|stage| *stage = Stage::Silent);
     }
 
     /// Takes on no more tasks, waits for those that run, and breaks them off at the deadline.
@@ -127,7 +134,7 @@ impl Background {
         let mut running = self.0.running.subscribe();
         let done = timer::within(deadline, running.wait_for(|running| *running == 0)).await.is_some();
         let aborted = if done { 0 } else { self.running() };
-        self.0.stage.send_modify(|stage| *stage = Stage::Closed);
+        self.0.stage.send_modify(|stage| *stage = Stage::Closed.max(*stage));
         // Each ends as soon as it is polled, if its runtime still polls it.
         let _ = timer::within(LAST_WAIT, self.0.running.subscribe().wait_for(|running| *running == 0)).await;
         Shutdown { aborted }

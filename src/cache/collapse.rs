@@ -124,7 +124,10 @@ impl Departure {
 
     fn with_those_before(&self) -> Vec<Weak<AtomicBool>> {
         let under_way = self.before.iter().filter(|lost| lost.strong_count() > 0);
-        under_way.cloned().chain([Arc::downgrade(&self.lost)]).collect()
+        let mut before: Vec<_> = under_way.cloned().chain([Arc::downgrade(&self.lost)]).collect();
+        // What began so long ago is older than what is stored by then, too.
+        before.drain(..before.len().saturating_sub(MOST_BEFORE));
+        before
     }
 
     /// The inner service has answered: what older flights bring is of no use any more.
@@ -152,6 +155,9 @@ impl Departure {
         self.asked.load(Relaxed)
     }
 }
+
+/// So many flights whose place was taken are told.
+const MOST_BEFORE: usize = 64;
 
 /// Whether a request for what is not known to be uncacheable waits for nobody, and nobody for it.
 pub(crate) fn asks_alone(rules: &Rules, sought: Sought<'_>, stored: Option<&Entry>) -> bool {

@@ -20,7 +20,8 @@ use crate::{
         cache_groups::cache_groups,
         date::Timestamp,
         freshness::{LifetimeSource, initial_age},
-        storable::{Refusal, Storable, StoreRequest, StoreRules, storable},
+        storable::{Refusal, Storable, StoreRequest, StoreRules, allows_credentials, storable},
+        targeted::governing,
         validation::{Freshened, freshen},
     },
     tally::Tally,
@@ -349,7 +350,9 @@ impl Fill {
             Err(reason) => {
                 self.rules.tally.not_stored(reason);
                 // What is true of this request only says nothing about what the others get.
-                let own = self.asked.credentials || reason == NotStored::Refused(Refusal::RequestNoStore);
+                let for_all = || allows_credentials(&governing(&headers, &self.rules.store.targets).directives);
+                let own = self.asked.credentials && !for_all();
+                let own = own || reason == NotStored::Refused(Refusal::RequestNoStore);
                 if !own {
                     self.remove(entry);
                 }

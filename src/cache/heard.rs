@@ -127,7 +127,7 @@ impl Cache {
             let listener: Arc<dyn Listener> = Arc::<Heard>::clone(&listening.heard);
             let mut telling = pin!(teller.tell(prefix, listener));
             let mut gone = pin!(async {
-                while timer::within(LOOK_EVERY, background.closed()).await.is_none() && cache.strong_count() > 0 {}
+                while timer::within(LOOK_EVERY, background.silent()).await.is_none() && cache.strong_count() > 0 {}
             });
             poll_fn(|cx| match telling.as_mut().poll(cx) {
                 Poll::Pending => gone.as_mut().poll(cx),

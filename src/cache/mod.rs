@@ -272,6 +272,7 @@ impl Cache {
         }
         self.0.tiers.writer.flushed(left() / 2).await;
         self.keep_past(left()).await;
+        self.0.background.fall_silent();
         ended
     }
 

@@ -6,7 +6,6 @@ use crate::{
     timer,
 };
 use std::{
-    error::Error,
     future::{Future, poll_fn},
     mem,
     pin::Pin,
@@ -101,10 +100,10 @@ impl Future for GoesOn {
 impl Drop for GoesOn {
     fn drop(&mut self) {
         let Some(work) = self.work.take() else { return };
+        let cache = self.cache.clone();
         self.cache.background().spawn(Span::current(), async move {
             if let Err(error) = work.await {
-                let cause = error.source().map(tracing::field::display);
-                tracing::warn!(target: "larder::invalidate", %error, cause, "a change could not be told");
+                cache.warn_of(&error);
             }
         });
     }

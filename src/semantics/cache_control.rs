@@ -95,8 +95,10 @@ impl ResponseDirectives {
                         Some(seconds) => keep_smaller(lifetime, seconds),
                         None => self.malformed = true,
                     }
-                } else if value.is_none() || is_prohibition(name) {
+                } else if value.is_none() {
                     self.switch(name).into_iter().for_each(|switch| *switch = true);
+                } else {
+                    self.restrict(name);
                 }
             }
             Part::Unparsed(text) => {
@@ -110,6 +112,18 @@ impl ResponseDirectives {
                     }
                 }
             }
+        }
+    }
+
+    /// Obeys a directive that has a value that it should not have: it forbids what it forbids, and allows nothing. The name is in
+    /// lower case.
+    pub(super) fn restrict(&mut self, name: &[u8]) {
+        // That one also allows to share what was asked for with credentials (RFC 9111 §3.5).
+        let name = if name == b"must-revalidate" { b"proxy-revalidate" } else { name };
+        if is_prohibition(name)
+            && let Some(switch) = self.switch(name)
+        {
+            *switch = true;
         }
     }
 

@@ -4,7 +4,7 @@
 //! whole field counts as absent (RFC 9213 §2.1).
 
 use super::{
-    cache_control::{MAX_DELTA, ResponseDirectives, is_prohibition, keep_smaller},
+    cache_control::{MAX_DELTA, ResponseDirectives, keep_smaller},
     structured::{Parser, Value, joined_lines},
 };
 use http::{HeaderMap, HeaderName};
@@ -42,7 +42,10 @@ pub fn targeted(headers: &HeaderMap, field: &HeaderName) -> Option<ResponseDirec
                 None => all.malformed = true,
             }
         } else if let Some(switch) = all.switch(name) {
-            *switch = is_prohibition(name) || value == Value::Boolean(true);
+            *switch = value == Value::Boolean(true);
+            if !*switch {
+                all.restrict(name);
+            }
         }
     }
     Some(all)

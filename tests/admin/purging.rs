@@ -60,15 +60,10 @@ async fn it_waits_neither_for_a_place_nor_for_a_count() {
     shop.get("/products/1", &[]).await;
     assert!(shop.is_hit("/products/1", &[]).await);
     let purging = act("products", false);
-    let mut gone = false;
-    for _ in 0..10_000 {
-        gone = !shop.is_hit("/products/1", &[]).await;
-        if gone {
-            break;
-        }
+    // What is in memory is counted in a thread of its own.
+    while shop.is_hit("/products/1", &[]).await {
         tokio::task::yield_now().await;
     }
-    assert!(gone, "it is gone at once");
     assert!(!purging.is_finished(), "it is still being counted");
     gate.add_permits(3);
     for one in looking {

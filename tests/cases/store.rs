@@ -308,7 +308,7 @@ async fn o_03_what_one_user_gets_ends_nothing() {
         || Reply::ok("mine").cc("max-age=60"),
         || Reply::status(404, "none of yours"),
         || Reply::status(401, "who").cc("no-store"),
-        || Reply::ok("mine").cc("public, max-age=60").with("vary", "*"),
+        || Reply::ok("mine").cc("max-age=60").with("vary", "*"),
         || Reply::status(304, "").cc("private").with("etag", "\"e\""),
         || Reply::status(304, "").cc("no-store").with("etag", "\"e\""),
     ];
@@ -329,6 +329,27 @@ async fn o_03_what_one_user_gets_ends_nothing() {
                 assert_eq!(app.get("/x").await.text(), "for all", "{said}");
             }
         }
+    }
+}
+
+/// What they are answered and is for all ends it, as it would without credentials.
+#[tokio::test]
+async fn o_03_what_is_for_all_ends_what_all_share() {
+    let answers: [fn() -> Reply; 3] = [
+        || Reply::ok("no more").cc("public, no-store"),
+        || Reply::ok("of all kinds").cc("public, max-age=60").with("vary", "*"),
+        || Reply::status(304, "").cc("public, no-store").with("etag", "\"e\""),
+    ];
+    for answer in answers {
+        let inner = Inner::by(move |call| match call.number {
+            1 => Reply::ok("for all").cc("public, max-age=60").with("etag", "\"e\""),
+            _ => answer(),
+        });
+        let app = App::new(Policy::from_response().stale_if_error(HOUR), inner);
+        app.get("/x").await;
+        app.advance(61);
+        app.send(Request::get("/x").header("authorization", "B")).await;
+        assert!(!app.cache.contains("/x"));
     }
 }
 

@@ -55,6 +55,7 @@ impl Fill {
             for_caches,
             storable,
             received,
+            began: self.requested,
             age,
             footprint,
             tags: self.tags.clone(),

@@ -115,6 +115,7 @@ impl Fill {
             for_caches: parcel.for_caches,
             storable,
             received,
+            began: received.saturating_sub(parcel.fill_time),
             age: parcel.age,
             footprint,
             tags,

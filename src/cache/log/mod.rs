@@ -279,7 +279,7 @@ impl Cache {
         let running = Running(Arc::clone(&log));
         runtime.spawn(async move {
             let (mut read, mut send) = (pin!(read(&log, &cache)), pin!(send(&log, &cache)));
-            let mut closing = pin!(background.closed());
+            let mut closing = pin!(background.silent());
             poll_fn(|cx| match (read.as_mut().poll(cx), send.as_mut().poll(cx)) {
                 (Poll::Pending, Poll::Pending) => closing.as_mut().poll(cx),
                 _ => Poll::Ready(()),

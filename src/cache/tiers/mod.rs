@@ -297,8 +297,8 @@ impl Cache {
 
     /// Nothing if it is not known what has been invalidated since it was made, or it is of no use any more.
     fn judged(&self, key: &[u8], parcel: Parcel) -> Result<Option<Parcel>, Unfit> {
-        if self.0.tiers.ended.has(key, parcel.received) {
-            return Err(Unfit::Other("ended"));
+        if self.0.tiers.ended.has(key, parcel.received, self.now()) {
+            return Err(Unfit::Unknown("ended"));
         }
         if self.0.log.inward(parcel.stamp).is_none() {
             return Err(Unfit::Unknown("unknown-position"));

@@ -37,7 +37,6 @@ impl Cache {
                     // Those before it tell nothing.
                     if nearer + 1 == all.len() {
                         write.entry.told.is_there();
-                        self.0.tiers.ended.is_replaced(&write.key, write.entry.received());
                     }
                 }
                 Err(reason) => tier.told.reason(reason),
@@ -159,7 +158,8 @@ impl Cache {
             if other.key == key
                 && other.discard_at > self.now()
                 && self.0.log.inward(other.stamp).is_some_and(|stamp| stamp >= entry.stamp)
-                && other.received.saturating_sub(other.fill_time) > entry.began())
+                // What is said by a clock that others do not believe, nobody uses.
+                && self.arrival(&other).is_some_and(|arrival| arrival.saturating_sub(other.fill_time) > entry.began()))
     }
 
     fn parcel(&self, write: &Write, nominated: Vec<HeaderName>) -> Result<Parcel, &'static str> {

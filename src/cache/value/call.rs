@@ -345,9 +345,11 @@ impl Site {
         self.drop_from_memory();
     }
 
-    /// Removes from memory what was begun before this. False if it holds something younger.
+    /// Removes from memory what was begun before this. False if there is nothing older.
     fn remove_older(&self, began: Began) -> bool {
-        let Found::Entry(entry) = self.cache.0.memory.find(self.key.as_bytes(), &HeaderMap::new()) else { return true };
+        let Found::Entry(entry) = self.cache.0.memory.find(self.key.as_bytes(), &HeaderMap::new()) else {
+            return false;
+        };
         let is_younger = match entry.started {
             FROM_A_STORE => entry.received() > began.at,
             started => started > began.started,
@@ -449,7 +451,8 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Kind<T> {
             }
             Err(reason) => {
                 site.tally.not_stored(reason);
-                reason != NotStored::Superseded
+                // A record has ended the one before already.
+                !matches!(reason, NotStored::Superseded | NotStored::Invalidated)
             }
         };
         Made { entry, ends_older }

@@ -19,7 +19,8 @@ use crate::{
     semantics::{
         date::Timestamp,
         fields::connection_nominated,
-        storable::{Refusal, answers_one_request, is_passing_trouble},
+        storable::{Refusal, allows_credentials, answers_one_request, is_passing_trouble},
+        targeted::governing,
     },
 };
 use bytes::Bytes;
@@ -134,7 +135,8 @@ impl Job {
         if is_worth_noting(reason) {
             cache.note_uncached(&rules.tally, || self.ask.shared.route_of(parts), reason.as_str(), before);
         }
-        let credentials = self.ask.facts.has(Facts::CREDENTIALS);
+        let credentials = self.ask.facts.has(Facts::CREDENTIALS)
+            && !allows_credentials(&governing(&head.headers, &rules.store.targets).directives);
         if let Some(entry) = self.ask.stored.take().filter(|_| ends_the_stored(head.status, reason, credentials)) {
             self.fill.remove(&entry);
         }
@@ -209,7 +211,7 @@ impl Job {
 }
 
 /// Whether an answer that is not stored itself ends the stored one: any full answer does but a passing trouble. An answer
-/// for one user's credentials says nothing about what others get, whatever it was refused for.
+/// for one user's credentials says nothing about what others get, whatever it was refused for, unless it says that it is for all.
 fn ends_the_stored(status: StatusCode, reason: NotStored, credentials: bool) -> bool {
     let full = !is_passing_trouble(status) && !status.is_informational() && !answers_one_request(status);
     full && !credentials && reason != NotStored::Connection

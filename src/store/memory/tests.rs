@@ -59,6 +59,7 @@ pub(super) fn entry_until(body: u64, until: u64) -> Arc<Entry> {
         for_caches: None,
         storable,
         received: Timestamp::from_unix_secs(0),
+        began: Timestamp::from_unix_secs(0),
         age: Duration::ZERO,
         footprint: Default::default(),
         stamp: Default::default(),

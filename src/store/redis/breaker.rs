@@ -88,6 +88,11 @@ impl Breaker {
         Some(Turn::Closed(reason))
     }
 
+    /// An operation that was not let pass has succeeded all the same: as good as the probe that is under way, if one is.
+    pub(super) fn answered_in_passing(&mut self) -> Option<Turn> {
+        if matches!(self.state, State::Probing { .. }) { self.answered() } else { None }
+    }
+
     /// A probe has failed.
     pub(super) fn unanswered(&mut self, reason: Reason, now: Duration) {
         if let State::Probing { .. } = self.state {

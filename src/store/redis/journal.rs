@@ -60,7 +60,7 @@ impl RedisJournal {
         for (draft, number) in drafts.iter().zip(&numbers) {
             arguments.extend([number.as_bytes(), draft.text.as_bytes()]);
         }
-        let Value::Array(ids) = self.link.script(&APPEND, &[&self.key], &arguments, WITHIN).await? else {
+        let Value::Array(ids) = self.link.script(&APPEND, &[&self.key], &arguments, insisting()).await? else {
             return Err(StoreError::Protocol);
         };
         let ids: Option<Vec<_>> = ids.iter().map(|id| text(id).and_then(record_id)).collect();
@@ -114,14 +114,14 @@ impl RedisJournal {
     async fn touch(&self) -> Result<Option<RecordId>, StoreError> {
         let (expiry, epoch) = (EXPIRY.as_millis().to_string(), hex(&random::bytes::<16>()));
         let arguments = [epoch.as_bytes(), expiry.as_bytes()];
-        let last = self.link.script(&TOUCH, &[&self.key], &arguments, WITHIN).await?;
+        let last = self.link.script(&TOUCH, &[&self.key], &arguments, insisting()).await?;
         text(&last).and_then(record_id).map(Some).ok_or(StoreError::Protocol)
     }
 
     async fn end(&self, lost: Epoch) -> Result<(), StoreError> {
         let (expiry, epoch, lost) = (EXPIRY.as_millis().to_string(), hex(&random::bytes::<16>()), hex(&lost.0));
         let arguments = [epoch.as_bytes(), expiry.as_bytes(), lost.as_bytes()];
-        self.link.script(&RENEW, &[&self.key], &arguments, WITHIN).await.map(drop)
+        self.link.script(&RENEW, &[&self.key], &arguments, insisting()).await.map(drop)
     }
 }
 
@@ -301,6 +301,11 @@ const KEPT: &str = "100000";
 const PAGE: u32 = 1000;
 
 const SHORTEST: Duration = Duration::from_millis(50);
+
+/// The log is written also while requests leave the server alone.
+fn insisting() -> Deadline {
+    Deadline::within(WITHIN).insisting()
+}
 
 /// How long an answer may take, beside what was waited for.
 const WITHIN: Duration = Duration::from_secs(1);

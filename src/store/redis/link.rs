@@ -84,15 +84,14 @@ impl Link {
         self.stop.stop();
     }
 
-    /// Runs a script, whether or not the server is left alone by requests; all keys must be in one slot.
-    pub(crate) async fn script(
+    /// Runs a script; all keys must be in one slot.
+    pub(super) async fn script(
         &self,
         script: &Script,
         keys: &[&str],
         arguments: &[&[u8]],
-        within: Duration,
+        deadline: Deadline,
     ) -> Result<Value, StoreError> {
-        let deadline = Deadline::within(within).insisting();
         let key = keys.first().copied().unwrap_or_default();
         let command = |name: &str, what: &str| {
             let mut command = redis::cmd(name);

@@ -88,7 +88,7 @@ impl Node {
 
     /// Asks, and waits until the deadline. Never waits for a connection. A read whose connection breaks off is asked once
     /// more on another one. What insists is asked of a server that is left alone too; answered in the time that
-    /// requests have, it says that the server is back.
+    /// requests have while a probe is due, it stands for the probe.
     pub(super) async fn ask(
         self: &Arc<Self>,
         ask: Ask<'_>,
@@ -280,7 +280,10 @@ impl Node {
             None => Err(Fault::Unconnected),
         };
         match result {
-            Ok(()) => self.is_back(),
+            Ok(()) => {
+                let turn = self.breaker().answered();
+                self.is_back(turn);
+            }
             Err(fault) => {
                 let now = self.now();
                 self.breaker().unanswered(fault.reason().unwrap_or(Reason::Broken), now);
@@ -288,10 +291,11 @@ impl Node {
         }
     }
 
-    fn is_back(&self) {
-        let turn = self.breaker().answered();
-        self.tell(turn);
-        self.news.send_modify(|news| *news += 1);
+    fn is_back(&self, turn: Option<Turn>) {
+        if turn.is_some() {
+            self.tell(turn);
+            self.news.send_modify(|news| *news += 1);
+        }
     }
 
     async fn ask_on(&self, live: &Live, ask: Ask<'_>, deadline: Deadline) -> Result<Vec<Result<Value, Fault>>, Fault> {
@@ -335,7 +339,10 @@ impl Node {
             self.mislead();
         }
         match faults.and_then(Fault::reason) {
-            None if result.is_ok() && in_time && left_alone => self.is_back(),
+            None if result.is_ok() && in_time && left_alone => {
+                let turn = self.breaker().answered_in_passing();
+                self.is_back(turn);
+            }
             None if result.is_ok() && in_time => self.breaker().succeeded(),
             None => {}
             Some(reason) => {

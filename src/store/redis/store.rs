@@ -197,7 +197,9 @@ impl Store for RedisStore {
     }
 
     fn release<'a>(&'a self, name: &'a StoreKey, token: &'a [u8]) -> StoreFuture<'a, ()> {
-        StoreFuture::boxed(async { self.0.script(&RELEASE, &[name.as_str()], &[token], self.budget()).await.map(drop) })
+        StoreFuture::boxed(async {
+            self.0.script(&RELEASE, &[name.as_str()], &[token], Deadline::within(self.budget())).await.map(drop)
+        })
     }
 
     fn is_available(&self) -> bool {

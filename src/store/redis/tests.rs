@@ -1,6 +1,6 @@
 //! What others in the crate need of it. What the store promises is tested in `tests/redis`.
 
-use super::{Redis, link::Script};
+use super::{Redis, link::Script, run::Deadline};
 use crate::{StoreError, StoreKey, config_error::ConfigError};
 use larder_redis_tests::{Cluster, Proxy, Server, until};
 use redis::{Cmd, Value, cmd};
@@ -85,7 +85,7 @@ async fn scripts_are_sent_once_and_again_after_a_restart() {
     let mut server = Server::standalone().await;
     let link = ready(Redis::open(server.url()).unwrap()).await;
     let script = Script::new("redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])");
-    let run = async |value: &str| link.script(&script, &["key"], &[value.as_bytes()], SOON).await;
+    let run = async |value: &str| link.script(&script, &["key"], &[value.as_bytes()], Deadline::within(SOON)).await;
     assert_eq!(text(&run("one").await.unwrap()), "one");
     assert_eq!(text(&run("two").await.unwrap()), "two");
     let calls = server.cli(&["INFO", "commandstats"]).await;
@@ -138,7 +138,7 @@ async fn in_a_cluster_the_owner_of_the_key_is_asked() {
     for key in ["a", "b", "c", "d", "e"] {
         let mut reader = link.dedicated(key).await.unwrap();
         reader.run(&command(&["XADD", key, "*", "field", "value"])).await.unwrap();
-        link.script(&script, &[&format!("{{{key}}}:other")], &[b"x"], SOON).await.unwrap();
+        link.script(&script, &[&format!("{{{key}}}:other")], &[b"x"], Deadline::within(SOON)).await.unwrap();
     }
 }
 

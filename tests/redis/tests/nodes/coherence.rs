@@ -193,6 +193,7 @@ async fn a_purge_whose_answer_is_lost() {
         assert_ne!(a.get("/x").await, first);
         b.forgets("/x", &first).await;
         until("nothing waits", async || a.log().waiting == 0).await;
+        until("requests ask it again", async || a.tier().up).await;
         // It may be there twice. It is not taken for a loss.
         let second = a.store("/y").await;
         until("the log is read", async || b.log().read >= a.log().sent).await;

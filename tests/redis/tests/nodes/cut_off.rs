@@ -1,8 +1,8 @@
 //! A node without Redis: what it may serve, how long, and what becomes of what it has invalidated meanwhile.
 
-use crate::support::{Node, Setup, millis, now, secs, tagged};
+use crate::support::{HOUR, Node, Setup, millis, now, secs, tagged};
 use http::Request;
-use larder::Selector;
+use larder::{Selector, Value};
 use larder_redis_tests::{Close, Fault, Proxy, Server, Way, until};
 use std::time::Duration;
 
@@ -215,6 +215,27 @@ async fn a_node_that_is_shut_down() {
     assert!(a.cache.invalidate(Selector::tag("x")).await.unwrap_err().is_unconfirmed());
     assert_ne!(a.get("/x").await, first);
     assert_eq!(b.get("/x").await, first);
+}
+
+/// What was invalidated in passing just before the end is told to others, and what is stored then is written.
+#[tokio::test]
+async fn what_waits_to_be_told_is_told_before_the_end() {
+    let server = Server::standalone().await;
+    static PRICE: Value<u32> = Value::named("price").fresh_for(HOUR).shared();
+    for _ in 0..10 {
+        let (a, b) = Setup::new(server.url(), tagged()).two().await;
+        a.cache.value(&PRICE).put(1);
+        a.written().await;
+        assert_eq!(b.cache.value(&PRICE).get().await.as_deref(), Some(&1));
+        // Nobody waits for these to be in the log.
+        a.cache.value(&PRICE).remove();
+        let text = a.get("/x").await;
+        assert_eq!(a.cache.shutdown(secs(10)).await.aborted, 0);
+        assert_eq!(a.log().waiting, 0);
+        until("the other has heard of it", async || b.cache.value(&PRICE).get().await.is_none()).await;
+        assert_eq!(b.get("/x").await, text);
+        b.cache.invalidate(Selector::everything()).await.unwrap();
+    }
 }
 
 /// What is written before the node is told to end is there for the next one.
