@@ -21,6 +21,7 @@ mod mounted;
 mod names;
 #[path = "admin/purging.rs"]
 mod purging;
+mod shelf;
 #[path = "admin/tenants.rs"]
 mod tenants;
 #[path = "admin/warming.rs"]

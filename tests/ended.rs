@@ -1,63 +1,26 @@
 //! What an answer has ended is not taken from a store again, and what was made last is stored before a process ends.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod shelf;
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use larder::{
-    Cache, CacheLayer, CacheService, Cursor, Page, Policy, Store, StoreError, StoreFuture, StoreKey, StoreStats,
+    Cache, CacheLayer, CacheService, Policy,
     test_util::{self, ManualClock},
 };
+use shelf::Shelf;
 use std::{
-    collections::HashMap,
     convert::Infallible,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
 use tokio::sync::Semaphore;
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
-
-/// A store from which nothing can be removed as long as it is stuck.
-#[derive(Clone, Debug, Default)]
-struct Shelf {
-    kept: Arc<Mutex<HashMap<StoreKey, Bytes>>>,
-    stuck: Arc<AtomicBool>,
-}
-
-impl Store for Shelf {
-    fn name(&self) -> &str {
-        "shelf"
-    }
-
-    fn get<'a>(&'a self, keys: &'a [StoreKey]) -> StoreFuture<'a, Vec<Option<Bytes>>> {
-        let kept = self.kept.lock().unwrap();
-        StoreFuture::ready(Ok(keys.iter().map(|key| kept.get(key).cloned()).collect()))
-    }
-
-    fn put(&self, key: StoreKey, value: Bytes, _: Duration) -> StoreFuture<'_, ()> {
-        self.kept.lock().unwrap().insert(key, value);
-        StoreFuture::ready(Ok(()))
-    }
-
-    fn remove<'a>(&'a self, keys: &'a [StoreKey]) -> StoreFuture<'a, ()> {
-        if self.stuck.load(SeqCst) {
-            return StoreFuture::ready(Err(StoreError::Timeout));
-        }
-        keys.iter().for_each(|key| drop(self.kept.lock().unwrap().remove(key)));
-        StoreFuture::ready(Ok(()))
-    }
-
-    fn scan<'a>(&'a self, _: &'a str, _: Option<Cursor>, _: usize) -> StoreFuture<'a, Page> {
-        StoreFuture::ready(Ok(Page::default()))
-    }
-
-    fn stats(&self) -> StoreFuture<'_, StoreStats> {
-        StoreFuture::ready(Ok(StoreStats::default()))
-    }
-}
 
 type Body = Full<Bytes>;
 

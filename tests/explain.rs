@@ -9,6 +9,7 @@ mod changes_nothing;
 mod lookups;
 #[path = "explain/same.rs"]
 mod same;
+mod shelf;
 #[path = "explain/stores.rs"]
 mod stores;
 #[path = "explain/support.rs"]

@@ -247,9 +247,9 @@ impl Cache {
     }
 
     /// Ends what runs in the background: fills whose clients have gone, and refreshes. None is started from now on; those
-    /// under way have until the deadline, then they are broken off. Where there are stores or a shared log, that is three quarters
-    /// of it, and the rest is for what waits to be written there, and for the [history](Cache::history); a shared log is not read
-    /// any more. Requests are answered as before.
+    /// under way have until the deadline, then they are broken off. Then what waits to be written to stores and to a shared log is
+    /// written, and so is the [history](Cache::history), until the deadline too, or for a second if less is left. A shared log is
+    /// not read any more. Requests are answered as before.
     ///
     /// ```
     /// # use larder::Cache;
@@ -262,11 +262,10 @@ impl Cache {
     /// ```
     pub async fn shutdown(&self, deadline: Duration) -> Shutdown {
         let since = Moment::now();
-        // What is stored and invalidated last is to be known to the others: for that some time is kept.
-        let is_alone = !self.has_stores() && matches!(self.0.log, Log::Own(_));
-        let fills = if is_alone { deadline } else { deadline - deadline / 4 };
-        let ended = self.0.background.shut_down(fills).await;
-        let left = || deadline.saturating_sub(since.elapsed());
+        let ended = self.0.background.shut_down(deadline).await;
+        // What is stored and invalidated last is to be known to the others.
+        let until = deadline.max(since.elapsed().saturating_add(LAST_WORD));
+        let left = || until.saturating_sub(since.elapsed());
         if let Log::Shared(log) = &self.0.log {
             timer::within(left() / 2, log.drained()).await;
         }
@@ -520,6 +519,9 @@ impl fmt::Debug for Cache {
             .finish_non_exhaustive()
     }
 }
+
+/// At least so long a cache that shuts down tells others of what it has done.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// What of the largest entry is left for its head and its key.
 const HEAD_ROOM: u64 = 32 * 1024;

@@ -1,56 +1,15 @@
 //! What is purged is gone at once: to count it may take longer.
 
 use super::*;
-use bytes::Bytes;
-use larder::{Cursor, Page, Store, StoreFuture, StoreKey, StoreStats};
+use crate::shelf::Shelf;
 use serde_json::json;
-use std::{collections::BTreeMap, sync::Arc, sync::Mutex};
+use std::sync::Arc;
 use tokio::sync::Semaphore;
-
-/// A store that is looked through when it is let.
-#[derive(Clone, Debug)]
-struct Slow {
-    kept: Arc<Mutex<BTreeMap<StoreKey, Bytes>>>,
-    gate: Arc<Semaphore>,
-}
-
-impl Store for Slow {
-    fn name(&self) -> &str {
-        "slow"
-    }
-
-    fn get<'a>(&'a self, keys: &'a [StoreKey]) -> StoreFuture<'a, Vec<Option<Bytes>>> {
-        let kept = self.kept.lock().unwrap();
-        StoreFuture::ready(Ok(keys.iter().map(|key| kept.get(key).cloned()).collect()))
-    }
-
-    fn put(&self, key: StoreKey, value: Bytes, _: Duration) -> StoreFuture<'_, ()> {
-        self.kept.lock().unwrap().insert(key, value);
-        StoreFuture::ready(Ok(()))
-    }
-
-    fn remove<'a>(&'a self, keys: &'a [StoreKey]) -> StoreFuture<'a, ()> {
-        let mut kept = self.kept.lock().unwrap();
-        keys.iter().for_each(|key| drop(kept.remove(key)));
-        StoreFuture::ready(Ok(()))
-    }
-
-    fn scan<'a>(&'a self, _: &'a str, _: Option<Cursor>, _: usize) -> StoreFuture<'a, Page> {
-        StoreFuture::boxed(async {
-            self.gate.acquire().await.unwrap().forget();
-            Ok(Page::default())
-        })
-    }
-
-    fn stats(&self) -> StoreFuture<'_, StoreStats> {
-        StoreFuture::ready(Ok(StoreStats::default()))
-    }
-}
 
 #[tokio::test]
 async fn it_waits_neither_for_a_place_nor_for_a_count() {
     let gate = Arc::new(Semaphore::new(0));
-    let shop = Shop::with(Cache::builder().store(Slow { kept: Arc::default(), gate: Arc::clone(&gate) }));
+    let shop = Shop::with(Cache::builder().store(Shelf { gate: Some(Arc::clone(&gate)), ..Shelf::default() }));
     let act = |tag: &str, preview: bool| {
         let body = json!({ "selector": { "tag": tag }, "preview": preview }).to_string();
         tokio::spawn(shop.admin.clone().oneshot(action("api/manage/invalidate", FULL, &body)))

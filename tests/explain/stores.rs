@@ -1,56 +1,11 @@
 //! Stores behind the memory tier, explained: without asking them, and with a look into them.
 
-use super::support::{App, Inner, SECOND, get, minute, parts, settle, step, verdict};
-use bytes::Bytes;
-use larder::{Cache, Page, Store, StoreError, StoreFuture, StoreKey, StoreStats, test_util};
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
-    time::Duration,
+use super::{
+    shelf::Shelf,
+    support::{App, Inner, SECOND, get, minute, parts, settle, step, verdict},
 };
-
-#[derive(Clone, Debug, Default)]
-struct Shelf {
-    kept: Arc<Mutex<HashMap<StoreKey, Bytes>>>,
-    asked: Arc<AtomicUsize>,
-    broken: Arc<AtomicBool>,
-}
-
-impl Store for Shelf {
-    fn name(&self) -> &str {
-        "shelf"
-    }
-
-    fn get<'a>(&'a self, keys: &'a [StoreKey]) -> StoreFuture<'a, Vec<Option<Bytes>>> {
-        self.asked.fetch_add(1, SeqCst);
-        if self.broken.load(SeqCst) {
-            return StoreFuture::ready(Err(StoreError::Unreachable));
-        }
-        let kept = self.kept.lock().unwrap();
-        StoreFuture::ready(Ok(keys.iter().map(|key| kept.get(key).cloned()).collect()))
-    }
-
-    fn put(&self, key: StoreKey, value: Bytes, _: Duration) -> StoreFuture<'_, ()> {
-        self.kept.lock().unwrap().insert(key, value);
-        StoreFuture::ready(Ok(()))
-    }
-
-    fn remove<'a>(&'a self, keys: &'a [StoreKey]) -> StoreFuture<'a, ()> {
-        keys.iter().for_each(|key| drop(self.kept.lock().unwrap().remove(key)));
-        StoreFuture::ready(Ok(()))
-    }
-
-    fn scan<'a>(&'a self, _: &'a str, _: Option<larder::Cursor>, _: usize) -> StoreFuture<'a, Page> {
-        StoreFuture::ready(Ok(Page::default()))
-    }
-
-    fn stats(&self) -> StoreFuture<'_, StoreStats> {
-        StoreFuture::ready(Ok(StoreStats::default()))
-    }
-}
+use larder::{Cache, test_util};
+use std::sync::atomic::Ordering::SeqCst;
 
 #[tokio::test]
 async fn what_a_store_has_is_told_by_those_who_look() {
