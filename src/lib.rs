@@ -89,8 +89,9 @@
 //! API keys (`X-Api-Key` and the like), and what proxies that authenticate tell of the user (`X-Auth-Request-User`,
 //! `Remote-User` and the like), count as `Authorization` does, unless the policy keys on them
 //! ([`Policy::key_headers`]). Other credentials are not known as such: an identity has to stand for them, or
-//! [`Policy::credential_headers`], which lists those that are known, to name them. The key of a response holds method, scheme, host,
-//! port, path and query, and the fields that tell a handler of another host (`X-Forwarded-Host` and its like).
+//! [`Policy::credential_headers`], which lists those that are known, to name them. The key of a response holds method,
+//! scheme, host, port, path and query, and the fields that tell a handler of another host (`X-Forwarded-Host` and its
+//! like).
 //!
 //! HTTP/1.1 requests do not say whether they came by TLS. One router that serves both, and answers the two differently
 //! (with a redirect to HTTPS, say), has to put an [`http::uri::Scheme`] into the extensions of each request, or be two

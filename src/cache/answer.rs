@@ -7,7 +7,7 @@ use crate::{
     semantics::{
         cache_control_writer::{CDN_CACHE_CONTROL, SURROGATE_CONTROL},
         date::Timestamp,
-        fields::{CONTENT_DIGEST, CONTENT_MD5, REPR_DIGEST},
+        fields::{CONTENT_DIGEST, CONTENT_MD5, REPR_DIGEST, remove_rare},
         precondition::{self, Precondition},
         range::{self, Multipart, RangeAnswer, RangeLimits},
     },
@@ -161,12 +161,7 @@ fn unsatisfiable(entry: &Entry, now: Timestamp) -> Response<StoredBody> {
 /// Removes what is said of the whole content. `Repr-Digest` holds of a part too, and where there is none.
 fn remove_digests(headers: &mut HeaderMap) {
     static DIGESTS: [HeaderName; 2] = [CONTENT_DIGEST, CONTENT_MD5];
-    // To compare names costs less than to look one up that is not of those that `http` knows.
-    if headers.keys().any(|name| DIGESTS.contains(name)) {
-        for name in &DIGESTS {
-            headers.remove(name);
-        }
-    }
+    remove_rare(headers, &DIGESTS);
 }
 
 fn partial(entry: &Entry, now: Timestamp, parts: &[std::ops::Range<u64>]) -> Response<StoredBody> {

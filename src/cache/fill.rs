@@ -7,7 +7,7 @@ pub(crate) use receive::InStores;
 
 use super::{Cache, Facts, place::Place, tiers::Lease};
 use crate::{
-    entry::{Entry, take},
+    entry::Entry,
     identity::Identity,
     invalidation::{Seq, Tags},
     key::KeyBuf,
@@ -19,9 +19,9 @@ use crate::{
         cache_control_writer::ForCaches,
         cache_groups::cache_groups,
         date::Timestamp,
+        fields::remove_rare,
         freshness::{LifetimeSource, initial_age},
-        storable::{Refusal, Storable, StoreRequest, StoreRules, allows_credentials, storable},
-        targeted::governing,
+        storable::{Refusal, Storable, StoreRequest, StoreRules, is_for_all, storable},
         validation::{Freshened, freshen},
     },
     tally::Tally,
@@ -350,9 +350,8 @@ impl Fill {
             Err(reason) => {
                 self.rules.tally.not_stored(reason);
                 // What is true of this request only says nothing about what the others get.
-                let for_all = || allows_credentials(&governing(&headers, &self.rules.store.targets).directives);
-                let own = self.asked.credentials && !for_all();
-                let own = own || reason == NotStored::Refused(Refusal::RequestNoStore);
+                let own = reason == NotStored::Refused(Refusal::RequestNoStore)
+                    || self.asked.credentials && !is_for_all(&headers, &self.rules.store.targets);
                 if !own {
                     self.remove(entry);
                 }
@@ -372,10 +371,7 @@ fn call<T>(closure: impl FnOnce() -> T) -> Result<T, NotStored> {
 
 /// Removes from an answer what speaks to this cache alone.
 pub(crate) fn strip_own_fields(headers: &mut HeaderMap, rules: &Rules) {
-    // To compare names costs less than to look one up that is not of those that `http` knows.
-    if headers.keys().any(|name| rules.own_fields.contains(name)) {
-        take(headers, &rules.own_fields);
-    }
+    remove_rare(headers, &rules.own_fields);
 }
 
 /// The words of a field that lists tags, between commas or blanks.

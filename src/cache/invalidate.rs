@@ -63,9 +63,7 @@ impl Invalidated {
     pub fn entries(&self) -> Option<u64> {
         self.entries
     }
-}
 
-impl Invalidated {
     /// What two have hit that belong together.
     pub(super) fn and(self, other: Self) -> Self {
         let entries = [self.entries, other.entries].into_iter().flatten();

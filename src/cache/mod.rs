@@ -25,6 +25,7 @@ mod holdings;
 mod invalidate;
 mod keep;
 mod kept;
+mod life;
 mod log;
 mod lookup;
 mod metrics;
@@ -95,14 +96,13 @@ pub(crate) use verify::{Compared, differing_fields, suspects};
 pub use verify::{Difference, Mismatch, Suspects};
 
 use crate::{
-    clock::{Clock, Moment},
+    clock::Clock,
     entry::{Entry, FROM_A_STORE},
     invalidation::{Dependencies, Ledger, Seq, Stamp, Standing},
     key::{Key, QueryRule, Searches},
     outcome::NotStored,
     policy::{Policy, Unit},
     store::{Found, Memory},
-    timer,
 };
 use book::Book;
 use collapse::FillFlights;
@@ -118,7 +118,6 @@ use std::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 use tiers::Tiers;
 use tokio::sync::Semaphore;
@@ -246,35 +245,6 @@ impl Cache {
         Stats { would_hits, verified, mismatched, fills, background, stores, writes_waiting, log, ..counted }
     }
 
-    /// Ends what runs in the background: fills whose clients have gone, and refreshes. None is started from now on; those
-    /// under way have until the deadline, then they are broken off. Then what waits to be written to stores and to a shared log is
-    /// written, and so is the [history](Cache::history), until the deadline too, or for a second if less is left. A shared log is
-    /// not read any more. Requests are answered as before.
-    ///
-    /// ```
-    /// # use larder::Cache;
-    /// # use std::time::Duration;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// let cache = Cache::in_memory(1 << 20);
-    /// let ended = cache.shutdown(Duration::from_secs(5)).await;
-    /// assert_eq!(ended.aborted, 0);
-    /// # }
-    /// ```
-    pub async fn shutdown(&self, deadline: Duration) -> Shutdown {
-        let since = Moment::now();
-        let ended = self.0.background.shut_down(deadline).await;
-        // What is stored and invalidated last is to be known to the others.
-        let until = deadline.max(since.elapsed().saturating_add(LAST_WORD));
-        let left = || until.saturating_sub(since.elapsed());
-        if let Log::Shared(log) = &self.0.log {
-            timer::within(left() / 2, log.drained()).await;
-        }
-        self.0.tiers.writer.flushed(left() / 2).await;
-        self.keep_past(left()).await;
-        self.0.background.fall_silent();
-        ended
-    }
-
     /// Its name among several ([`CachesBuilder::cache`](crate::CachesBuilder::cache)); `default` if it was built alone.
     pub fn name(&self) -> &str {
         self.0.book.watch.cache()
@@ -374,32 +344,6 @@ impl Cache {
     /// How what another process has stamped is stamped here.
     pub(crate) fn inward(&self, stamp: Stamp) -> Option<Seq> {
         self.0.log.inward(stamp)
-    }
-
-    /// Waits until the shared log has been read to its end and the stores can be asked; nothing to wait for without any. False if
-    /// that takes longer than the deadline: the cache works all the same, and takes nothing from the stores until then.
-    ///
-    /// Make the layers first. How a policy chooses query parameters says under which names a resource is invalidated: what was
-    /// stored before a record that was read without knowing that is not used.
-    ///
-    /// ```
-    /// # use larder::Cache;
-    /// # use std::time::Duration;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// let cache = Cache::in_memory(1 << 20);
-    /// assert!(cache.ready(Duration::from_secs(5)).await);
-    /// # }
-    /// ```
-    pub async fn ready(&self, deadline: Duration) -> bool {
-        self.keep_listening();
-        self.keep_in_touch();
-        let ready = async {
-            if let Log::Shared(log) = &self.0.log {
-                log.caught_up().await;
-            }
-            self.0.tiers.available().await;
-        };
-        timer::within(deadline, ready).await.is_some()
     }
 
     /// The stored response that a request selects, unless it was invalidated.
@@ -519,9 +463,6 @@ impl fmt::Debug for Cache {
             .finish_non_exhaustive()
     }
 }
-
-/// At least so long a cache that shuts down tells others of what it has done.
-const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// What of the largest entry is left for its head and its key.
 const HEAD_ROOM: u64 = 32 * 1024;

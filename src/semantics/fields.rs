@@ -42,6 +42,17 @@ pub fn strip_connection_fields(headers: &mut HeaderMap) {
     strip_connection_fields_but(headers, |_| false);
 }
 
+/// Removes fields that are seldom there, whose names `http` does not know: to look such a one up costs more than to compare it
+/// with each.
+#[inline]
+pub(crate) fn remove_rare(headers: &mut HeaderMap, names: &[HeaderName]) {
+    if headers.keys().any(|name| names.contains(name)) {
+        for name in names {
+            headers.remove(name);
+        }
+    }
+}
+
 /// The same, but for those of the named fields that are to be kept.
 pub(crate) fn strip_connection_fields_but(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
     // Mostly there is none of them.

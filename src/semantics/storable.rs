@@ -321,6 +321,11 @@ pub fn allows_credentials(directives: &ResponseDirectives) -> bool {
     directives.public || directives.s_maxage.is_some() || directives.must_revalidate
 }
 
+/// The same, by the fields of the response: the directives of whichever field governs it.
+pub(crate) fn is_for_all(headers: &HeaderMap, targets: &[HeaderName]) -> bool {
+    allows_credentials(&governing(headers, targets).directives)
+}
+
 /// Whether the response must not be used stale, whatever anybody else allows (RFC 9111 §4.2.4).
 ///
 /// ```

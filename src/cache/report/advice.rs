@@ -103,8 +103,8 @@ impl AdviceKind {
 }
 
 impl Cache {
-    /// What could be changed, as the counters of the last hour say, and for routes that are never stored those of all the time; the gravest first. It takes about fifty requests of a kind
-    /// before anything is said of them.
+    /// What could be changed, as the counters of the last hour say, and for routes that are never stored those of all the time; the
+    /// gravest first. It takes about fifty requests of a kind before anything is said of them.
     ///
     /// ```
     /// # use larder::Cache;

@@ -29,6 +29,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use std::{
     collections::BTreeMap,
+    slice,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -87,6 +88,13 @@ pub(crate) struct TierTold {
     latency: Histogram,
     /// What failed, or could not be used, by reason.
     reasons: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Tier {
+    /// What it has at one place.
+    async fn get(&self, place: &StoreKey) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.store.get(slice::from_ref(place)).await?.into_iter().next().flatten())
+    }
 }
 
 impl TierTold {
@@ -264,15 +272,14 @@ impl Cache {
             return Ok(None);
         }
         let place = places.variant(key, &digest);
-        let asked = [place];
-        let get = tier.store.get(&asked);
+        let get = tier.get(&place);
         let found = match tier.store.budget() {
             Some(budget) => timer::within(budget.saturating_sub(since.elapsed()), get).await,
             None => Some(get.await),
         };
         let found = found.unwrap_or(Err(StoreError::Timeout))?;
-        let Some(bytes) = found.into_iter().next().flatten() else { return Ok(None) };
-        match self.open(&asked[0], bytes)? {
+        let Some(bytes) = found else { return Ok(None) };
+        match self.open(&place, bytes)? {
             Sealed::Parcel(parcel) if is_meant(&parcel, kind, key, request) => self.judged(key, *parcel),
             Sealed::Parcel(_) => Err(Unfit::Other("other-key")),
             Sealed::Signpost(_) => Err(Unfit::Other("field")),

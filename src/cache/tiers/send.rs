@@ -81,9 +81,9 @@ impl Cache {
     /// Puts a variant, and a signpost that tells of it.
     async fn put_variant(&self, tier: &Tier, write: &Write) -> Result<(), &'static str> {
         let Tiers { codec, places, .. } = &self.0.tiers;
-        let place = [places.resource(&write.key)];
-        let found = tier.store.get(&place).await.map_err(StoreError::as_str)?.into_iter().next().flatten();
-        let old = match found.map(|bytes| codec.open(bytes, &place[0])) {
+        let place = places.resource(&write.key);
+        let found = tier.get(&place).await.map_err(StoreError::as_str)?;
+        let old = match found.map(|bytes| codec.open(bytes, &place)) {
             Some(Ok(Sealed::Signpost(post))) if *post.key == *write.key => Some(post),
             _ => None,
         };
@@ -94,7 +94,6 @@ impl Cache {
         nominated.dedup();
         if nominated.is_empty() {
             // There is no signpost any more.
-            let [place] = place;
             return self.put(tier, write, place, nominated).await;
         }
         if nominated.len() > before {
@@ -110,7 +109,6 @@ impl Cache {
         self.0.tiers.learn(&write.key, &nominated);
         let key = Bytes::copy_from_slice(&write.key);
         let post = Sealed::Signpost(Signpost { key, nominated, variants });
-        let [place] = place;
         let sealed = codec.seal(&post, &place).map_err(Fault::as_str)?;
         let ttl = write.entry.discard_at.since(self.now()).saturating_mul(2).max(SIGNPOST);
         tier.store.put(place, sealed, ttl).await.map_err(StoreError::as_str)?;
@@ -151,8 +149,7 @@ impl Cache {
         if entry.started == FROM_A_STORE || entry.fill_time < SLOW {
             return false;
         }
-        let found =
-            tier.store.get(slice::from_ref(place)).await.ok().and_then(|found| found.into_iter().next().flatten());
+        let found = tier.get(place).await.ok().flatten();
         let stored = found.and_then(|bytes| self.0.tiers.codec.open(bytes, place).ok());
         matches!(stored, Some(Sealed::Parcel(other))
             if other.key == key

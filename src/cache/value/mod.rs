@@ -147,8 +147,8 @@ impl<T> Value<T> {
         self
     }
 
-    /// How long it is fresh, by the value itself; `None`: it is not kept, nor is the one before. For what is not there, for instance, which is worth
-    /// less time: `|rate: &Option<u32>| Some(if rate.is_some() { HOUR } else { MINUTE })`.
+    /// How long it is fresh, by the value itself; `None`: it is not kept, nor is the one before. For what is not there, for
+    /// instance, which is worth less time: `|rate: &Option<u32>| Some(if rate.is_some() { HOUR } else { MINUTE })`.
     ///
     /// ```
     /// # use larder::Value;

@@ -19,8 +19,7 @@ use crate::{
     semantics::{
         date::Timestamp,
         fields::connection_nominated,
-        storable::{Refusal, allows_credentials, answers_one_request, is_passing_trouble},
-        targeted::governing,
+        storable::{Refusal, answers_one_request, is_for_all, is_passing_trouble},
     },
 };
 use bytes::Bytes;
@@ -135,8 +134,7 @@ impl Job {
         if is_worth_noting(reason) {
             cache.note_uncached(&rules.tally, || self.ask.shared.route_of(parts), reason.as_str(), before);
         }
-        let credentials = self.ask.facts.has(Facts::CREDENTIALS)
-            && !allows_credentials(&governing(&head.headers, &rules.store.targets).directives);
+        let credentials = self.ask.facts.has(Facts::CREDENTIALS) && !is_for_all(&head.headers, &rules.store.targets);
         if let Some(entry) = self.ask.stored.take().filter(|_| ends_the_stored(head.status, reason, credentials)) {
             self.fill.remove(&entry);
         }

@@ -6,9 +6,7 @@ use crate::{
     entry::Entry,
     invalidation::Tags,
     outcome::Outcome,
-    semantics::{
-        fields::connection_nominated, storable::allows_credentials, targeted::governing, validation::head_agrees,
-    },
+    semantics::{fields::connection_nominated, storable::is_for_all, validation::head_agrees},
 };
 use http::{
     Response, StatusCode,
@@ -81,8 +79,7 @@ impl Job {
         let Shared { cache, rules, .. } = &*shared;
         let unseen = |entry: &Entry| connection_nominated(&parts.headers).any(|name| entry.nominated.contains(&name));
         // What one user's credentials get says nothing about what others get.
-        let for_all = !self.ask.facts.has(Facts::CREDENTIALS)
-            || allows_credentials(&governing(response.headers(), &rules.store.targets).directives);
+        let for_all = !self.ask.facts.has(Facts::CREDENTIALS) || is_for_all(response.headers(), &rules.store.targets);
         // The service did not see what selected the stored response, if `Connection` names it.
         if response.status() == StatusCode::OK
             && for_all

@@ -31,8 +31,9 @@ use tower_layer::Layer;
 /// ```
 ///
 /// `reason` is that of [`Bypass`](crate::Bypass), or of `fwd` in `Cache-Status`, or what a stale answer is owed to
-/// (`stale-while-revalidate`, `stale-if-error`, `timeout`, `fill-limit`); `not-stored` that of [`NotStored`](crate::NotStored). What a request would meet,
-/// before it is made, is told by [`CacheLayer::explain`](crate::CacheLayer::explain).
+/// (`stale-while-revalidate`, `stale-if-error`, `timeout`, `fill-limit`); `not-stored` that of
+/// [`NotStored`](crate::NotStored). What a request would meet, before it is made, is told by
+/// [`CacheLayer::explain`](crate::CacheLayer::explain).
 ///
 /// A key tells much about other users: in production, keep it off, or on for requests
 /// [with a secret](StatsLayer::with_secret). A cache in front of the application stores these fields as it does others.
